@@ -1,0 +1,105 @@
+// Everything a domain is, as one shared record. Fields are grouped by the lock that protects them; words written by several
+// CPUs without a lock are marked (atomic).
+import { defineRecord } from '../shared-memory/record.ts';
+
+/** Values of `state`. A zombie is dead but some frame of it is still referenced. */
+export const domainState = { free: 0, building: 1, live: 2, dying: 3, zombie: 4 } as const;
+
+/** Bits of `features`, fixed at creation. */
+export const domainFeature = {
+  hvm: 1,
+  hap: 2,
+  iommu: 4,
+  noSharept: 8,
+  deviceModel: 16,
+  /** VT-d root pointer = EPT root: map/unmap do nothing, ept_set_entry flushes. */
+  hapPtShare: 32,
+  /** p2m changes are mirrored into separate IOMMU tables. */
+  needSync: 64,
+  hardware: 128,
+} as const;
+
+export const POD_MRP_SLOTS = 32;
+export const MAX_IDENTITY_MAPS = 64;
+export const MAX_IOMEM_RANGES = 64;
+export const MAX_MEMORY_MAP = 128;
+
+export const domainRecord = defineRecord('domain', {
+  // written once at creation, or under the domain list lock
+  state: 'i32',
+  domid: 'i32',
+  incarnation: 'i32',
+  features: 'i32',
+  vcpus: 'i32',
+  /** (atomic) set once, first step of death */
+  isDying: 'i32',
+  /** (atomic) domain_crash or shutdown happened: reason + 1 */
+  shutdown: 'i32',
+  /** (atomic) */
+  pauseCount: 'i32',
+  /** (atomic) stage that destroydomain resumes at */
+  destroyStage: 'i32',
+  creationFinished: 'i32',
+  /** vCPUs of it that are executing in guest mode right now (atomic) */
+  running: 'i32',
+  /** (atomic) bit per pCPU: that CPU must flush its TLB of this domain before it runs it again */
+  invalidate: ['i32', 2],
+  /** pages of it still referenced after death (atomic) */
+  pendingFrees: 'i32',
+  cpuTimeUs: 'f64',
+
+  // p2m lock
+  /** Table index of the EPT root. */
+  p2mRoot: 'f64',
+  maxMappedPfn: 'f64',
+  deferFlush: 'i32',
+  needFlush: 'i32',
+  nrForeign: 'f64',
+  /** Frames handed to the p2m by RMRR/MMIO: identity + direct mappings in place */
+  nrMmio: 'f64',
+
+  // pod lock
+  podSuper: ['f64', 3],
+  podSingle: ['f64', 3],
+  /** Frames in both lists. */
+  podCount: 'f64',
+  podEntryCount: 'f64',
+  podReclaimSingle: 'f64',
+  podMaxGuest: 'f64',
+  podMrp: ['f64', POD_MRP_SLOTS],
+  podMrpIdx: 'i32',
+
+  // page_alloc lock
+  totPages: 'f64',
+  maxPages: 'f64',
+  /** Claimed and not yet allocated. */
+  outstandingPages: 'f64',
+
+  // paging lock
+  pool: ['f64', 3],
+  poolTotal: 'f64',
+
+  // IOMMU mapping lock
+  /** Table index of the second-level root; 0 = none. */
+  iommuRoot: 'f64',
+  iommuTables: 'f64',
+  /** Lowest and highest dfn ever mapped: bounds a safepoint's comparison */
+  iommuDetached: 'i32',
+
+  // pcidevs lock
+  deviceCount: 'i32',
+  /** Identity maps of reserved regions: {first pfn, last pfn, p2m access, count} each. */
+  identityMaps: ['f64', MAX_IDENTITY_MAPS * 4],
+  identityMapCount: 'i32',
+
+  // domctl lock
+  /** iomem permissions as [first, last] frames. */
+  iomem: ['f64', MAX_IOMEM_RANGES * 2],
+  iomemCount: 'i32',
+  /** Map from XENMEM_set_memory_map: {addr, size, type} each. */
+  memoryMap: ['f64', MAX_MEMORY_MAP * 3],
+  memoryMapCount: 'i32',
+  /** Name in 16-bit units, nameLength of them. */
+  name: ['i32', 32],
+  nameLength: 'i32',
+});

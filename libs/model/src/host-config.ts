@@ -1,0 +1,97 @@
+// What a host is made of, as plain data: what firmware and hardware would tell Xen at boot, and the policy knobs of a run.
+// Everything is in frames unless the name says otherwise. Built by the hypervisor process from a hosts/*.yaml file.
+import type { Sbdf } from './frames/addresses.ts';
+import type { MemoryMapEntry } from './hypercall/calls.ts';
+
+export interface FrameRange {
+  readonly start: number;
+  /** One past the last. */
+  readonly end: number;
+}
+
+export interface IommuUnitConfig {
+  readonly id: number;
+  /** Second-level page sizes the unit can map (VT-d SLLPS). */
+  readonly superpage2m: boolean;
+  readonly superpage1g: boolean;
+  readonly snoopControl: boolean;
+  readonly cachingMode: boolean;
+  readonly pageSelectiveInvalidation: boolean;
+  /** log2 of the most pages one page-selective invalidation covers. */
+  readonly maxAddressMask: number;
+  readonly levels: 3 | 4;
+}
+
+export interface BarConfig {
+  readonly index: number | 'rom';
+  readonly size: number;
+  readonly kind: 'io' | 'mem32' | 'mem32p' | 'mem64' | 'mem64p' | 'rom';
+  readonly hostAddr: number;
+}
+
+export interface DeviceConfig {
+  readonly sbdf: Sbdf;
+  readonly name: string;
+  readonly vendor: number;
+  readonly device: number;
+  readonly pciClass: number;
+  readonly unit: number;
+  /** Topmost upstream bridge, if any: devices behind one share a group. */
+  readonly upstreamBridge: Sbdf | null;
+  readonly bars: readonly BarConfig[];
+}
+
+export interface RmrrConfig {
+  readonly startPfn: number;
+  /** Inclusive, as in firmware's table. */
+  readonly endPfn: number;
+  readonly devices: readonly Sbdf[];
+}
+
+/** The policy knobs the model knows; the first value named is what Xen does today. */
+export interface ModelPolicies {
+  readonly shatter: 'atomic' | 'naive' | 'break-before-make';
+  readonly podWithPassthrough: 'refuse' | 'allow' | 'populate-first';
+  readonly iommuTables: 'auto' | 'separate' | 'shared';
+  readonly iommuSuperpages: 'on' | 'off';
+  readonly iotlbFlush: 'sync' | 'deferred' | 'lost';
+  readonly cpuFlush: 'deferred-to-unlock' | 'lost';
+  readonly balloonOrder: '4k' | '2m';
+  readonly foreignMapPlace: 'ballooned-hole' | 'top-of-ram';
+}
+
+export const defaultPolicies: ModelPolicies = {
+  shatter: 'atomic',
+  podWithPassthrough: 'refuse',
+  iommuTables: 'auto',
+  iommuSuperpages: 'on',
+  iotlbFlush: 'sync',
+  cpuFlush: 'deferred-to-unlock',
+  balloonOrder: '4k',
+  foreignMapPlace: 'ballooned-hole',
+};
+
+export interface HostConfig {
+  readonly name: string;
+  readonly pcpus: number;
+  readonly dmaThreads: number;
+  readonly maxDomains: number;
+  /** Size of the frame table: one past the highest RAM frame. */
+  readonly frames: number;
+  /** RAM given to the heap at boot (usable ranges less what Xen keeps). */
+  readonly heapRanges: readonly FrameRange[];
+  readonly memoryMap: readonly MemoryMapEntry[];
+  readonly hap: boolean;
+  readonly ept: { readonly superpage2m: boolean; readonly superpage1g: boolean };
+  readonly iommuEnabled: boolean;
+  readonly units: readonly IommuUnitConfig[];
+  readonly quarantine: 'basic' | 'none' | 'scratch-page';
+  readonly devices: readonly DeviceConfig[];
+  readonly rmrrs: readonly RmrrConfig[];
+  /** Page-table pages the arena can hold, all domains, p2m and IOMMU together. */
+  readonly tablePages: number;
+  readonly policies: ModelPolicies;
+}
+
+/** Table pages that always suffice for `ramFrames` of RAM mapped by 4K in p2m and IOMMU, with room for holes. */
+export const tablePagesFor = (ramFrames: number): number => Math.ceil((ramFrames / 512) * 3) + 16_384;

@@ -1,0 +1,172 @@
+// Every request a vCPU can make of the hypervisor, as plain data, and what each answers. The same objects travel over the
+// queues (libs/wire holds their schemas), are handed to the dispatcher live, and are passed directly in the explorer.
+// The caller's identity is never in here: it is the queue (or the actor) the request came from.
+//
+// Numbers are frames unless the name says otherwise (`…Kb`, `bytes`). `rc` follows the hypercall's own convention
+// (hypercall fact sheet): a count of extents for populate/increase/decrease, 0 or a negative errno elsewhere.
+
+/** `count` extents, contiguous from `start` (stride 2^order); or extents scattered over a list of first frames. */
+export type Extents = { readonly start: number; readonly count: number } | { readonly frames: ArrayLike<number> };
+
+export const extentCount = (e: Extents): number => ('frames' in e ? e.frames.length : e.count);
+export const extentAt = (e: Extents, index: number, order: number): number =>
+  'frames' in e ? (e.frames[index] ?? -1) : e.start + index * 2 ** order;
+
+export type E820Type = 1 | 2 | 3 | 4 | 5;
+/** Byte address and byte size, as in the E820 a firmware hands on. */
+export interface MemoryMapEntry {
+  readonly addr: number;
+  readonly size: number;
+  readonly type: E820Type;
+}
+
+/** XENMEM_add_to_physmap spaces. */
+export const physmapSpace = { sharedInfo: 0, grantTable: 1, gmfn: 2, gmfnRange: 3, gmfnForeign: 4, devMmio: 5 } as const;
+/** XENMEMF_* bits of `memFlags`. */
+export const XENMEMF_populate_on_demand = 1 << 16;
+export const XENMEMF_exact_node = 1 << 17;
+/** XEN_DOMCTL_DEV_RDM_RELAXED */
+export const DEV_RDM_RELAXED = 1;
+/** XENMEM_RDM_ALL */
+export const RDM_ALL = 1;
+
+/** Reason of a domain's shutdown (sched_op): the letter `xl list` shows follows from it. */
+export const shutdownReason = { poweroff: 0, reboot: 1, suspend: 2, crash: 3, watchdog: 4, softReset: 5 } as const;
+
+/** XEN_DOMINF_* */
+export const domInfoFlag = { dying: 1, hvm: 2, shutdown: 4, paused: 8, blocked: 16, running: 32, hap: 256 } as const;
+
+export interface DomainInfo {
+  readonly domid: number;
+  readonly name: string;
+  /** domInfoFlag bits; the shutdown reason stands in bits 23:16. */
+  readonly flags: number;
+  readonly totPages: number;
+  readonly maxPages: number;
+  readonly outstandingPages: number;
+  readonly onlineVcpus: number;
+  readonly cpuTimeUs: number;
+  readonly devices: readonly number[];
+  readonly podEntries: number;
+  readonly podCache: number;
+}
+
+export interface PhysInfo {
+  readonly totalPages: number;
+  readonly freePages: number;
+  readonly scrubPages: number;
+  readonly outstandingClaims: number;
+  readonly pcpus: number;
+  readonly hap: boolean;
+  readonly iommu: boolean;
+  readonly hapPtShare: boolean;
+}
+
+type Op<Name extends string, Args, Answer = unknown> = { call: { readonly op: Name } & Args; answer: { rc: number } & Answer };
+
+interface PodCounts {
+  totPages: number;
+  podCachePages: number;
+  podEntries: number;
+}
+
+type Ops =
+  // memory_op
+  | Op<'populate_physmap', { domid: number; order: number; memFlags: number; extents: Extents }>
+  | Op<'increase_reservation', { domid: number; order: number; count: number }>
+  | Op<'decrease_reservation', { domid: number; order: number; extents: Extents }>
+  | Op<'set_pod_target', { domid: number; targetPages: number }, Partial<PodCounts>>
+  | Op<'get_pod_target', { domid: number }, Partial<PodCounts>>
+  | Op<'add_to_physmap', { domid: number; space: number; idx: number; gpfn: number; size: number }>
+  | Op<
+      'add_to_physmap_batch',
+      { domid: number; space: number; foreignDomid: number; idxs: Extents; gpfns: Extents },
+      { errs?: readonly number[] }
+    >
+  | Op<'remove_from_physmap', { domid: number; gpfn: number }>
+  | Op<'set_memory_map', { domid: number; entries: readonly MemoryMapEntry[] }>
+  | Op<'memory_map', Record<never, never>, { entries?: readonly MemoryMapEntry[] }>
+  | Op<'claim_pages', { domid: number; pages: number }>
+  | Op<'maximum_gpfn', { domid: number }>
+  | Op<
+      'reserved_device_memory_map',
+      { flags: number; sbdf: number; capacity: number },
+      { entries?: readonly { startPfn: number; nrPages: number }[]; required?: number }
+    >
+  // domctl
+  | Op<
+      'createdomain',
+      {
+        domid: number;
+        name: string;
+        hvm: boolean;
+        hap: boolean;
+        iommu: boolean;
+        noSharept: boolean;
+        vcpus: number;
+        /** HVM with a device model; false for PVH. */
+        deviceModel: boolean;
+      },
+      { domid?: number; incarnation?: number }
+    >
+  | Op<'destroydomain', { domid: number }>
+  | Op<'pausedomain', { domid: number }>
+  | Op<'unpausedomain', { domid: number }>
+  | Op<'getdomaininfo', { domid: number }, { info?: DomainInfo }>
+  | Op<'getdomaininfolist', { first: number; max: number }, { infos?: readonly DomainInfo[] }>
+  | Op<'max_mem', { domid: number; maxKb: number }>
+  | Op<'set_paging_mempool_size', { domid: number; bytes: number }>
+  | Op<'get_paging_mempool_size', { domid: number }, { bytes?: number }>
+  | Op<'iomem_permission', { domid: number; firstMfn: number; nrMfns: number; allow: boolean }>
+  | Op<'memory_mapping', { domid: number; firstGfn: number; firstMfn: number; nrMfns: number; add: boolean }>
+  | Op<'assign_device', { domid: number; sbdf: number; flags: number }>
+  | Op<'deassign_device', { domid: number; sbdf: number }>
+  | Op<'test_assign_device', { domid: number; sbdf: number }>
+  | Op<'get_device_group', { domid: number; sbdf: number; max: number }, { sbdfs?: readonly number[] }>
+  // sysctl, sched_op, console
+  | Op<'physinfo', Record<never, never>, { info?: PhysInfo }>
+  | Op<'readconsole', { from: number }, { text?: string; next?: number }>
+  | Op<'shutdown', { reason: number }>
+  | Op<'remote_shutdown', { domid: number; reason: number }>
+  | Op<'console_io', { text: string }>
+  // what a vCPU does in guest mode: loads and stores through the p2m, one 32-bit tag a frame
+  | Op<'touch', { frames: Extents }, { done?: number; faulted?: number }>
+  | Op<'store', { frames: Extents; tag: number }, { done?: number; faulted?: number }>
+  | Op<'load', { frames: Extents }, { tags?: readonly number[]; faulted?: number }>
+  | Op<'verify', { frames: Extents; tag: number }, { bad?: number; firstBad?: number; found?: number; faulted?: number }>
+  // what a driver asks of its device: bounded bursts, run by a DMA thread through IOTLB and IOMMU
+  | Op<'device_submit', { sbdf: number; commands: readonly DeviceCommand[] }, { job?: number }>
+  | Op<'device_wait', { sbdf: number; job: number }, Partial<DmaOutcome>>
+  | Op<'device_reset', { sbdf: number }>;
+
+/** One command of a device's command buffer: `repeat` passes over the frames; a write stores `tag`. */
+export interface DeviceCommand {
+  readonly kind: 'read' | 'write';
+  readonly frames: Extents;
+  readonly tag: number;
+  readonly repeat: number;
+}
+
+export interface DmaOutcome {
+  /** Transactions that reached a frame. */
+  completed: number;
+  faults: number;
+  firstFaultDfn: number;
+  firstFaultReason: number;
+}
+
+export type Call = Ops['call'];
+export type OpName = Call['op'];
+export type CallOf<N extends OpName> = Extract<Ops, { call: { op: N } }>['call'];
+export type AnswerOf<N extends OpName> = Extract<Ops, { call: { op: N } }>['answer'];
+export type Answer = Ops['answer'];
+
+/**
+ * How guest kernels and builders reach the hypervisor: synchronous. Live, a vCPU thread blocks in it while its process
+ * does the queueing; in the explorer it is a direct call of the dispatcher.
+ */
+export interface Hypercalls {
+  call<N extends OpName>(call: CallOf<N>): AnswerOf<N>;
+  /** Entries in order, one result each (multicall, hypercall 13): one round trip for all of them. */
+  multicall(calls: readonly Call[]): readonly Answer[];
+}

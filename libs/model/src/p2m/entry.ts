@@ -1,0 +1,53 @@
+// Codec of one EPT slot: frame * 2^16 + 16 low bits, an integer below 2^53. The IOMMU's second-level slots use the same
+// places for R, W, SP and SNP, so that the hardware walk over shared and separate tables is one piece of code.
+//
+//   bit  0 r   1 w   2 x   3 sp (superpage leaf)   7:4 type   11:8 access   12 recalc   13 emt invalid   14 snp
+//
+// A middle entry has sp = 0 above level 0 and names a table page; a leaf names a host frame (INVALID_MFN for PoD).
+// Slot 0 is a hole. Not modelled: memory types (emt), a/d bits, suppress_ve.
+import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
+import type { TableIndex } from '../shared-memory/table-pages.ts';
+import { cpuRights } from './types.ts';
+
+export const SLOT_R = 1;
+export const SLOT_W = 2;
+export const SLOT_X = 4;
+export const SLOT_SP = 8;
+export const SLOT_RECALC = 1 << 12;
+export const SLOT_EMT_INVALID = 1 << 13;
+export const SLOT_SNP = 1 << 14;
+const FRAME_SCALE = 65536;
+const INVERSE = 1 / FRAME_SCALE;
+
+/** Levels of the tree: 3 is the root; a leaf of level i has order 9·i. */
+export const ROOT_LEVEL = 3;
+export const levelOrder = (level: number): number => level * 9;
+
+export const slotFrame = (slot: number): number => Math.floor(slot * INVERSE);
+export const slotLow = (slot: number): number => slot - Math.floor(slot * INVERSE) * FRAME_SCALE;
+export const slotType = (low: number): number => (low >> 4) & 15;
+export const slotAccess = (low: number): number => (low >> 8) & 15;
+export const makeSlot = (frame: number, low: number): number => frame * FRAME_SCALE + low;
+
+/** A leaf of `level`; rights follow from type and access. */
+export function makeLeaf(m: Mfn | number, level: number, type: number, access: number): number {
+  return makeSlot(m, cpuRights(type, access) | (level > 0 ? SLOT_SP : 0) | (type << 4) | (access << 8));
+}
+
+export const makeMiddle = (table: TableIndex): number => makeSlot(table, SLOT_R | SLOT_W | SLOT_X);
+
+/** Leaf of a split: the i-th of 512, one level down. PoD-ness, type and rights are inherited (p2m fact sheet 5.5). */
+export function splitChild(slot: number, parentLevel: number, i: number): number {
+  const frame = slotFrame(slot);
+  const low = slotLow(slot);
+  const childLow = parentLevel - 1 === 0 ? low & ~SLOT_SP : low;
+  return makeSlot(frame === INVALID_MFN ? frame : frame + i * 512 ** (parentLevel - 1), childLow);
+}
+
+/** Index into the table of `level` for a gfn. */
+export function tableOffset(g: number, level: number): number {
+  const high = Math.floor(g / 262_144);
+  if (level >= 2) return level === 3 ? (high >> 9) & 511 : high & 511;
+  const low = g - high * 262_144;
+  return level === 1 ? low >> 9 : low & 511;
+}

@@ -1,0 +1,49 @@
+// Foreign mappings (XENMAPSPACE_gmfn_foreign): a frame of one domain at a gfn of another, 4K only, holding a page reference
+// of its own. M2P is not touched: the frame stays the other domain's. p2m fact sheet 12.
+import type { Domain } from '../domain/domain.ts';
+import { putPage } from '../domain/memory.ts';
+import { DOMID_XEN, INVALID_MFN, type Mfn } from '../frames/addresses.ts';
+import { frameFlag } from '../frames/frame-table.ts';
+import type { Host } from '../host.ts';
+import { errno } from '../hypercall/errno.ts';
+import { counter } from '../shared-memory/counters.ts';
+import { getGfn, getPageFromGfn, Leaf, P2M_ALLOC, putGfn } from './get-entry.ts';
+import { guestRemovePage, removeEntry, setTypedEntry } from './physmap.ts';
+import { isRam, p2mAccess, p2mType } from './types.ts';
+
+const C_MAPPED = counter('foreign.mapped');
+
+/**
+ * Maps `fgfn` of `fdom` at `gpfn` of `tdom`. Populates PoD on both sides; RAM that was at `gpfn` is *freed*.
+ * 0, -EINVAL (same domain, or no ordinary RAM there), -EPERM (direct MMIO at gpfn), or what setting the entry answers.
+ */
+export function p2mAddForeign(h: Host, tdom: Domain, fgfn: number, gpfn: number, fdom: Domain): number {
+  if (fdom === tdom || fdom.domid === DOMID_XEN) return -errno.EINVAL;
+  const leaf = new Leaf();
+  const found = getPageFromGfn(h, fdom, fgfn, P2M_ALLOC, leaf);
+  if (found < 0) return -errno.EINVAL;
+  const m = found as Mfn;
+  try {
+    if (!isRam(leaf.type) || leaf.type === p2mType.ramShared) return -errno.EINVAL;
+    getGfn(h, tdom, gpfn, P2M_ALLOC, leaf);
+    try {
+      const rc = vacate(h, tdom, gpfn, leaf);
+      if (rc !== 0) return rc;
+      const result = setTypedEntry(h, tdom, gpfn, m, 0, p2mType.mapForeign, p2mAccess.rwx);
+      if (result === 0) h.counters.add(C_MAPPED);
+      return result;
+    } finally {
+      putGfn(h, tdom);
+    }
+  } finally {
+    putPage(h, m);
+  }
+}
+
+/** Takes away what is at the target gfn: a special page is unhooked, RAM is given back to the host. p2m lock held. */
+export function vacate(h: Host, d: Domain, g: number, leaf: Leaf): number {
+  if (leaf.type === p2mType.mmioDirect) return -errno.EPERM;
+  if (leaf.mfn === INVALID_MFN || !h.frames.valid(leaf.mfn)) return 0;
+  if (leaf.type === p2mType.mapForeign || h.frames.has(leaf.mfn, frameFlag.special)) return removeEntry(h, d, g, leaf.mfn, 0);
+  return guestRemovePage(h, d, g);
+}

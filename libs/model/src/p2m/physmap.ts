@@ -1,0 +1,188 @@
+// Adding and removing guest RAM: p2m_add_page, p2m_remove_page, guest_remove_page. Here the p2m, M2P and the PoD count are
+// kept in step; special entries (MMIO, grants, foreign frames) are protected (XSA-378); half-done work is repaired (XSA-389).
+import { domainCrash } from '../domain/crash.ts';
+import type { Domain } from '../domain/domain.ts';
+import { putAllocRef, putPage } from '../domain/memory.ts';
+import { INVALID_MFN, type Mfn, type Order } from '../frames/addresses.ts';
+import { frameFlag } from '../frames/frame-table.ts';
+import type { Host } from '../host.ts';
+import { errno } from '../hypercall/errno.ts';
+import { IOMMUF_readable, IOMMUF_writable } from '../iommu/flags.ts';
+import { iommuLegacyMap, iommuLegacyUnmap } from '../iommu/iommu.ts';
+import { step, stepKind } from '../shared-memory/step.ts';
+import { getEntry, getGfn, Leaf, P2M_QUERY, putGfn } from './get-entry.ts';
+import { p2mLock, p2mUnlock } from './p2m.ts';
+import { p2mSetEntry } from './set-entry.ts';
+import { isAnyRam, isHole, isPaging, isRam, isSpecial, p2mAccess, p2mType } from './types.ts';
+
+
+/** How many gfns from `g` the entry just read covers, at most `limit`. */
+const covered = (leaf: Leaf, g: number, limit: number): number => Math.min(limit, 2 ** leaf.order - (g % 2 ** leaf.order));
+
+/** guest_physmap_add_page: 2^order frames of `d` become RAM at `g`. 0 or -errno; takes the p2m lock. */
+export function guestPhysmapAddPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
+  if (!d.isTranslated) {
+    // PV: M2P says where the guest has it; a writable type reference maps it for the domain's devices.
+    const pages = 2 ** order;
+    h.frames.setM2pBlock(m, g, pages);
+    return iommuLegacyMap(h, d, m, m, pages, IOMMUF_readable | IOMMUF_writable);
+  }
+  p2mLock(h, d);
+  try {
+    return addPage(h, d, g, m, order);
+  } finally {
+    p2mUnlock(h, d);
+  }
+}
+
+function addPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
+  const pages = 2 ** order;
+  const leaf = new Leaf();
+  // Look first: nothing is changed if a special entry is in the way.
+  for (let i = 0; i < pages; i += covered(leaf, g + i, pages - i)) {
+    getEntry(h, d, g + i, P2M_QUERY, leaf);
+    if (!isSpecial(leaf.type)) continue;
+    h.platform.printk(`d${d.domid}: gfn ${(g + i).toString(16)} holds a special entry (type ${leaf.type})`);
+    domainCrash(h, d, `domain_crash called from p2m.c: d${d.domid} maps RAM over a special entry`);
+    return -errno.EPERM;
+  }
+  let podCount = 0;
+  for (let i = 0; i < pages; ) {
+    getEntry(h, d, g + i, P2M_QUERY, leaf);
+    const run = covered(leaf, g + i, pages - i);
+    // The old frame stays owned, but nothing maps it any more: an orphan until the domain dies.
+    if (isRam(leaf.type) && leaf.mfn !== INVALID_MFN) h.frames.clearM2pBlock(leaf.mfn, run);
+    else if (leaf.type === p2mType.populateOnDemand) podCount += run;
+    i += run;
+  }
+  const rc = removeAliases(h, d, m, pages);
+  if (rc !== 0) return rc;
+  if (podCount > 0) d.locks.pod.lock();
+  try {
+    const result = p2mSetEntry(h, d, g, m, order, p2mType.ramRw, p2mAccess.rwx);
+    if (result !== 0) return result;
+    h.frames.setM2pBlock(m, g, pages);
+    if (podCount > 0) {
+      step(stepKind.count, g);
+      d.r.podEntryCount -= podCount;
+    }
+    return 0;
+  } finally {
+    if (podCount > 0) d.locks.pod.unlock();
+  }
+}
+
+/** A frame has one place: what `d` maps elsewhere is unmapped there. */
+function removeAliases(h: Host, d: Domain, m: Mfn, pages: number): number {
+  const { m2p } = h.frames;
+  for (let i = 0; i < pages; i++) {
+    const at = m2p[m + i] as number;
+    if (at === 0 || h.frames.ownerOf((m + i) as Mfn) !== d.domid) continue;
+    const leaf = new Leaf();
+    if (getEntry(h, d, at - 1, P2M_QUERY, leaf) !== m + i) continue;
+    const rc = removeEntry(h, d, at - 1, (m + i) as Mfn, 0);
+    if (rc !== 0) return rc;
+  }
+  return 0;
+}
+
+/** guest_physmap_remove_page: unmaps exactly `m` at `g`. -EILSEQ when anything else is there; takes the p2m lock. */
+export function p2mRemovePage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
+  if (!d.isTranslated) {
+    const pages = 2 ** order;
+    h.frames.clearM2pBlock(m, pages);
+    return iommuLegacyUnmap(h, d, m, pages);
+  }
+  p2mLock(h, d);
+  try {
+    return removeEntry(h, d, g, m, order);
+  } finally {
+    p2mUnlock(h, d);
+  }
+}
+
+/** p2m_remove_entry. p2m lock held. */
+export function removeEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
+  const pages = 2 ** order;
+  const leaf = new Leaf();
+  for (let i = 0; i < pages; ) {
+    getEntry(h, d, g + i, P2M_QUERY, leaf);
+    const matches =
+      isAnyRam(leaf.type) || leaf.type === p2mType.ramBroken
+        ? leaf.mfn === m + i
+        : isHole(leaf.type) && leaf.mfn === INVALID_MFN && m === INVALID_MFN;
+    if (!matches) return -errno.EILSEQ;
+    i += covered(leaf, g + i, pages - i);
+  }
+  getEntry(h, d, g, P2M_QUERY, leaf);
+  const ordinary = m !== INVALID_MFN && !isSpecial(leaf.type);
+  if (ordinary) h.frames.clearM2pBlock(m, pages);
+  const rc = p2mSetEntry(h, d, g, INVALID_MFN, order, p2mType.invalid, p2mAccess.rwx);
+  if (rc !== 0 && ordinary) {
+    // XSA-389: where RAM is still mapped, M2P must say so again
+    for (let i = 0; i < pages; i++) {
+      if (getEntry(h, d, g + i, P2M_QUERY, leaf) === m + i) h.frames.setM2p((m + i) as Mfn, g + i);
+    }
+  }
+  return rc;
+}
+
+/**
+ * guest_remove_page: the guest gives up the frame at `g`. 0; -ENOENT nothing there; -EPERM direct MMIO; -EINVAL no frame
+ * (still PoD); -ENXIO not its own. The frame is free when its last reference goes. The IOMMU is flushed before that, even
+ * where a caller postponed flushes (XSA-346).
+ */
+export function guestRemovePage(h: Host, d: Domain, g: number): number {
+  const leaf = new Leaf();
+  getGfn(h, d, g, P2M_QUERY, leaf);
+  try {
+    if (isPaging(leaf.type)) return p2mSetEntry(h, d, g, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
+    if (leaf.type === p2mType.invalid || leaf.type === p2mType.mmioDm) return -errno.ENOENT;
+    if (leaf.type === p2mType.mmioDirect) return -errno.EPERM;
+    if (leaf.mfn === INVALID_MFN || !h.frames.valid(leaf.mfn)) return -errno.EINVAL;
+    const m = leaf.mfn;
+    if (!h.frames.getPage(m, d.domid)) return -errno.ENXIO;
+    const postponed = h.iommu.dontFlush;
+    h.iommu.dontFlush = false;
+    const rc = removeEntry(h, d, g, m, 0);
+    h.iommu.dontFlush = postponed;
+    // A special page is only unhooked: it stays Xen's.
+    if (rc === 0 && !h.frames.has(m, frameFlag.special)) putAllocRef(h, m);
+    putPage(h, m);
+    return rc;
+  } finally {
+    putGfn(h, d);
+  }
+}
+
+/**
+ * set_typed_p2m_entry: a special entry at `g`. Over an existing leaf smaller than asked for, answers that order + 1 so that
+ * the caller tries again in smaller pieces. The same entry again is fine; another special one crashes the domain.
+ */
+export function setTypedEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order, type: number, access: number): number {
+  p2mLock(h, d);
+  try {
+    const leaf = new Leaf();
+    getEntry(h, d, g, P2M_QUERY, leaf);
+    if (leaf.order < order) return leaf.order + 1;
+    if (isSpecial(leaf.type)) {
+      if (leaf.mfn === m && leaf.type === type) {
+        return leaf.access === access ? 0 : p2mSetEntry(h, d, g, m, order, type, access);
+      }
+      domainCrash(h, d, `domain_crash called from p2m.c: d${d.domid} replaces a special entry at ${g.toString(16)}`);
+      return -errno.EPERM;
+    }
+    const pages = 2 ** order;
+    if (isRam(leaf.type) && leaf.mfn !== INVALID_MFN) h.frames.clearM2pBlock(leaf.mfn, pages);
+    const wasPod = leaf.type === p2mType.populateOnDemand;
+    if (wasPod) d.locks.pod.lock();
+    const rc = p2mSetEntry(h, d, g, m, order, type, access);
+    if (wasPod) {
+      if (rc === 0) d.r.podEntryCount -= pages;
+      d.locks.pod.unlock();
+    } else if (rc !== 0 && isRam(leaf.type) && leaf.mfn !== INVALID_MFN) h.frames.setM2pBlock(leaf.mfn, g, pages);
+    return rc;
+  } finally {
+    p2mUnlock(h, d);
+  }
+}

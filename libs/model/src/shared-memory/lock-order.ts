@@ -1,0 +1,60 @@
+// Every lock of the host, in order, and what it protects. A thread may only take locks of increasing level (equal is
+// allowed, as in Xen's mm-locks.h); anything else is a host panic. The mm levels 8…64 are Xen's own numbers; the control
+// domain's mm locks get +64, so that dom0's p2m (80) may be taken while a guest's locks (<= 64) are held.
+// Levels outside 8…128 are ours: they put into one order what Xen documents in comments (p2m fact sheet 13).
+
+export const CONTROL_DOMAIN_BIAS = 64;
+
+export const lockLevel = {
+  /** Serialises domctls; taken by trylock, contention is a continuation. */
+  domctl: 1,
+  /** A guest kernel's own lock over its page states; in a lock table of its own, never held across a hypercall. */
+  guestAllocator: 1,
+  /** Recursive, global: which domain owns which PCI device. */
+  pcidevs: 2,
+  /** Per domain: its list of devices. */
+  pci: 3,
+  /** Per domain, fair reader/writer, writer recursive: the p2m tree and M2P entries of its frames. gfn_lock is this lock. */
+  p2m: 16,
+  /** Per domain: PoD cache lists and counts, and the pairing of entry_count with PoD leaves. */
+  pod: 48,
+  /** Per domain: tot_pages, max_pages, who owns which frame. */
+  pageAlloc: 56,
+  /** Per domain: its pool of p2m table pages. */
+  paging: 64,
+  /** Per IOMMU unit: root and context tables. */
+  iommuContext: 200,
+  /** Per domain: its second-level I/O tables. Taken inside the p2m lock. */
+  iommuMapping: 210,
+  /** Per IOMMU unit: invalidation queue and registers. */
+  iommuRegister: 220,
+  /** Global: the buddy allocator and claims. */
+  heap: 230,
+  /** Global: free list of table pages (ours: Xen's tables are ordinary frames). */
+  tablePages: 240,
+  /** Per device: the tail of its job queue (several vCPUs may submit; the DMA thread takes no lock). */
+  deviceQueue: 245,
+  /** Global: allocation of domids. */
+  domainList: 250,
+} as const;
+
+export type LockName = keyof typeof lockLevel;
+
+/** What `xenlockprof` of a real Xen would show; the others are ours and are marked in reports. */
+export const inXenLockProfile: Record<LockName, boolean> = {
+  domctl: true,
+  guestAllocator: false,
+  pcidevs: true,
+  pci: false,
+  p2m: false,
+  pod: false,
+  pageAlloc: true,
+  paging: false,
+  iommuContext: true,
+  iommuMapping: false,
+  iommuRegister: true,
+  heap: true,
+  tablePages: false,
+  deviceQueue: false,
+  domainList: true,
+};
