@@ -2,7 +2,7 @@
 // of its own. M2P is not touched: the frame stays the other domain's. p2m fact sheet 12.
 import type { Domain } from '../domain/domain.ts';
 import { putPage } from '../domain/memory.ts';
-import { DOMID_XEN, INVALID_MFN, type Mfn } from '../frames/addresses.ts';
+import { DOMID_XEN, type Domid, INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
@@ -23,10 +23,12 @@ export function p2mAddForeign(h: Host, tdom: Domain, fgfn: number, gpfn: number,
   const found = getPageFromGfn(h, fdom, fgfn, P2M_ALLOC, leaf);
   if (found < 0) return -errno.EINVAL;
   const m = found as Mfn;
+  let displaced: Mfn | -1 = -1;
   try {
     if (!isRam(leaf.type) || leaf.type === p2mType.ramShared) return -errno.EINVAL;
     getGfn(h, tdom, gpfn, P2M_ALLOC, leaf);
     try {
+      displaced = holdForeign(h, leaf);
       const rc = vacate(h, tdom, gpfn, leaf);
       if (rc !== 0) return rc;
       const result = setTypedEntry(h, tdom, gpfn, m, 0, p2mType.mapForeign, p2mAccess.rwx);
@@ -36,11 +38,25 @@ export function p2mAddForeign(h: Host, tdom: Domain, fgfn: number, gpfn: number,
       putGfn(h, tdom);
     }
   } finally {
+    if (displaced >= 0) putPage(h, displaced as Mfn);
     putPage(h, m);
   }
 }
 
-/** Takes away what is at the target gfn: a special page is unhooked, RAM is given back to the host. p2m lock held. */
+/**
+ * A reference on a foreign frame that is about to be unmapped, so that its last one is not dropped under the p2m lock.
+ * -1 if `leaf` is not foreign. Put it after the lock is released.
+ */
+export function holdForeign(h: Host, leaf: Leaf): Mfn | -1 {
+  if (leaf.type !== p2mType.mapForeign) return -1;
+  const owner = h.frames.ownerOf(leaf.mfn);
+  return owner >= 0 && h.frames.getPage(leaf.mfn, owner as Domid) ? leaf.mfn : -1;
+}
+
+/**
+ * Takes away what is at the target gfn: a special page is unhooked, RAM is given back to the host. p2m lock held, and for a
+ * foreign frame a reference (`holdForeign`).
+ */
 export function vacate(h: Host, d: Domain, g: number, leaf: Leaf): number {
   if (leaf.type === p2mType.mmioDirect) return -errno.EPERM;
   if (leaf.mfn === INVALID_MFN || !h.frames.valid(leaf.mfn)) return 0;

@@ -1,7 +1,8 @@
 // Birth and death of a domain's p2m: the root and its first pool pages; later the foreign entries (with their references)
 // and all tables, in slices.
 import type { Domain } from '../domain/domain.ts';
-import { INVALID_MFN } from '../frames/addresses.ts';
+import { putPage } from '../domain/memory.ts';
+import { type Domid, INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { SLOTS_PER_TABLE, type TableIndex } from '../shared-memory/table-pages.ts';
@@ -54,7 +55,12 @@ export function relinquishForeign(h: Host, d: Domain, preempt: () => boolean): n
   try {
     for (const { gfn, slot } of leaves(h, d)) {
       if (slotType(slotLow(slot)) !== p2mType.mapForeign) continue;
+      const m = slotFrame(slot) as Mfn;
+      const owner = h.frames.ownerOf(m) as Domid; // alive: the entry holds a reference
+      // A dying guest's p2m lock is below every other domain's page_alloc lock, so the last reference may go under it.
+      h.frames.getPage(m, owner);
       p2mSetEntry(h, d, gfn, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
+      putPage(h, m);
       if (++dropped % FOREIGN_SLICE === 0 && preempt()) return -errno.ERESTART;
     }
     return 0;

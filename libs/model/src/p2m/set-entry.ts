@@ -49,7 +49,7 @@ function leafSlot(m: Mfn, level: number, type: number, access: number): number {
 
 /**
  * Sets the leaf of `order` (0, 9 or 18) at `g`. 0, or -EINVAL (alignment, width), -ENOMEM (paging pool), -EBUSY (a foreign
- * frame cannot be referenced). Effects in Xen's order: table write, CPU flush (deferred), IOMMU (synchronous), old tables.
+ * frame cannot be referenced), -EILSEQ (a foreign frame is unmapped by a caller without a reference of its own). Effects in Xen's order: table write, CPU flush (deferred), IOMMU (synchronous), old tables.
  */
 export function eptSetEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order, type: number, access: number): number {
   const pages = 2 ** order;
@@ -157,9 +157,14 @@ function updateIommu(h: Host, d: Domain, g: number, order: Order, fresh: number,
   iommuLegacyMap(h, d, g, slotFrame(fresh), pages, flags);
 }
 
-/** p2m_entry_modify: a foreign leaf holds a reference of its frame, from before it is visible until after it is gone. */
+/**
+ * p2m_entry_modify: a foreign leaf holds a reference of its frame, from before it is visible until after it is gone.
+ * Whoever takes one away must hold another.
+ */
 function foreignReferences(h: Host, d: Domain, old: number, fresh: number): number {
   const isForeign = (slot: number): boolean => slot !== 0 && slotType(slotLow(slot)) === p2mType.mapForeign;
+  // Dropping the last reference here would free the frame under this lock, which the other domain's locks do not allow.
+  if (isForeign(old) && Atomics.load(h.frames.count, slotFrame(old)) < 2) return -errno.EILSEQ;
   if (isForeign(fresh)) {
     const m = slotFrame(fresh) as Mfn;
     const owner = h.frames.ownerOf(m);

@@ -1,0 +1,73 @@
+// The written form of a host description (hosts/*.yaml): keys, kinds of value, defaults. Owns the schema only; what makes
+// a well-formed description a possible machine is checked in host-checks.ts.
+import { z } from 'zod';
+import { address, count, mebibytes, name, pciClass, pciId, positive, sbdfField, sizeBytes } from './yaml-fields.ts';
+
+export const regionTypes = ['usable', 'reserved', 'acpi', 'nvs', 'unusable'] as const;
+export const barKinds = ['io', 'mem32', 'mem32p', 'mem64', 'mem64p', 'rom'] as const;
+/** Base address registers 0…5; 6 stands for the expansion ROM. */
+export const ROM_INDEX = 6;
+
+const superpageSizes = z.array(z.enum(['2M', '1G']));
+const flag = z.boolean().default(false);
+
+const region = z.strictObject({ start: address, end: address, type: z.enum(regionTypes) });
+
+const unit = z.strictObject({
+  id: count,
+  caps: z.strictObject({
+    superpages: superpageSizes,
+    snoop: flag,
+    cachingMode: flag,
+    psi: flag,
+    maxAm: count.max(52).default(0),
+    agaw: z.literal([39, 48]),
+    ats: flag,
+    rwbf: flag,
+  }),
+  devices: z.array(sbdfField).optional(),
+  includeAll: flag,
+});
+
+const bar = z.strictObject({
+  index: count.max(ROM_INDEX),
+  size: sizeBytes,
+  kind: z.enum(barKinds),
+  hostAddr: address,
+});
+
+const device = z.strictObject({
+  sbdf: sbdfField,
+  name: z.string().min(1),
+  id: pciId,
+  class: pciClass,
+  bars: z.array(bar).default([]),
+  iommu: count.optional(),
+  upstreamBridge: sbdfField.optional(),
+  hasFlr: flag,
+});
+
+const rmrr = z.strictObject({ start: address, end: address, devices: z.array(sbdfField).min(1) });
+
+export const hostSchema = z.strictObject({
+  name,
+  source: z.string().min(1),
+  memoryMap: z.array(region).min(1),
+  pcpus: positive.max(1024),
+  dom0: z.strictObject({ memoryMb: mebibytes, vcpus: positive.max(128) }),
+  hap: z.boolean(),
+  ept: z.strictObject({ superpages: superpageSizes }),
+  iommuUnits: z.array(unit),
+  quarantine: z.enum(['basic', 'none', 'scratch-page']).default('basic'),
+  devices: z.array(device),
+  rmrrs: z.array(rmrr).default([]),
+  xenReservedMb: mebibytes,
+  /** MiB the heap gets in all, when less than the map has. */
+  heapLimitMb: mebibytes.optional(),
+});
+
+export type ParsedHost = z.output<typeof hostSchema>;
+
+/** Bytes of RAM in the map. */
+export const usableBytes = (map: readonly { start: number; end: number; type: string }[]): number =>
+  map.reduce((sum, r) => (r.type === 'usable' ? sum + r.end + 1 - r.start : sum), 0);

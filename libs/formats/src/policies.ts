@@ -1,0 +1,124 @@
+// The policy knobs of a run, by the names operators write: allowed values, default (first: what Xen and libxl do today),
+// meaning, and since which version they work. Owns the table and the choice of defaults; what a value does is the model's.
+import type { ModelPolicies } from '#model/host-config';
+import { closestName } from './operator-error.ts';
+import { show, type Words } from './schema-words.ts';
+
+interface Knob {
+  readonly values: readonly [string, ...string[]];
+  readonly meaning: string;
+  /** `now`, or the version that will bring it. */
+  readonly since: 'now' | 'later';
+}
+
+export const knobs = {
+  shatter: {
+    values: ['atomic', 'naive', 'break-before-make'],
+    meaning: 'how an IOMMU or p2m superpage is split: one store, clear then refill by 4K, or through an invalid entry',
+    since: 'now',
+  },
+  'pod-with-passthrough': {
+    values: ['refuse', 'allow', 'populate-first'],
+    meaning:
+      "Xen's answer to a device for a domain with PoD: -EXDEV, the assignment as before 2022, or populate all first",
+    since: 'now',
+  },
+  'libxl-pod-check': {
+    values: ['on', 'off'],
+    meaning: 'whether the toolstack refuses PoD with passthrough before it builds the guest',
+    since: 'now',
+  },
+  'iommu.tables': {
+    values: ['auto', 'separate', 'shared'],
+    meaning: "whether the IOMMU walks the CPU's tables; auto decides by the units' superpage sizes",
+    since: 'now',
+  },
+  'iommu.superpages': {
+    values: ['on', 'off'],
+    meaning: 'whether the IOMMU maps by 2M and 1G where its units can',
+    since: 'now',
+  },
+  'iotlb.flush': {
+    values: ['sync', 'deferred', 'lost'],
+    meaning: 'when an IOTLB invalidation takes effect: before the call returns, some time after it, or never',
+    since: 'now',
+  },
+  'cpu.flush': {
+    values: ['deferred-to-unlock', 'lost'],
+    meaning: "when the CPUs' TLBs are flushed after a p2m change: at the outermost unlock, or never",
+    since: 'now',
+  },
+  'balloon.order': {
+    values: ['4k', '2m'],
+    meaning: 'which pages a guest kernel gives up: scattered single pages, or whole superpages',
+    since: 'now',
+  },
+  'foreign-map.place': {
+    values: ['ballooned-hole', 'top-of-ram'],
+    meaning: 'where a guest maps foreign frames: over RAM it ballooned out, or above its RAM',
+    since: 'now',
+  },
+  share: { values: ['grant', 'foreign', 'lend', 'fixed-blob'], meaning: 'how memory is shared', since: 'later' },
+  mapping: { values: ['notifier', 'pin'], meaning: 'how a kernel keeps user memory mapped', since: 'later' },
+  mediated: { values: ['C', 'A', 'B'], meaning: 'design of the mediated GPU', since: 'later' },
+  lock: { values: ['whole-op', 'per-batch'], meaning: 'how long the p2m lock is held', since: 'later' },
+} as const satisfies Record<string, Knob>;
+
+export type KnobName = keyof typeof knobs;
+type Available = { [K in KnobName]: (typeof knobs)[K]['since'] extends 'now' ? K : never }[KnobName];
+
+/** Every knob of this version with its value. */
+export type Policies = { readonly [K in Available]: (typeof knobs)[K]['values'][number] };
+
+const isAvailable = (knob: string): knob is Available =>
+  Object.hasOwn(knobs, knob) && knobs[knob as KnobName].since === 'now';
+
+export const availableKnobs: readonly Available[] = Object.keys(knobs).filter(isAvailable);
+
+/** What is wrong with `knob: value`, or null. */
+export function policyMistake(knob: string, value: unknown): Words | null {
+  if (!Object.hasOwn(knobs, knob)) {
+    const guess = closestName(knob, availableKnobs);
+    return {
+      message: `unknown policy \`${knob}\`${guess ? ` (did you mean \`${guess}\`?)` : ''}`,
+      remedy: `policies: ${availableKnobs.join(', ')}`,
+    };
+  }
+  if (!isAvailable(knob)) {
+    return { message: `policy \`${knob}\` is not in this version`, remedy: 'remove it' };
+  }
+  const values: readonly string[] = knobs[knob].values;
+  if (typeof value === 'string' && values.includes(value)) return null;
+  const guess = typeof value === 'string' ? closestName(value, values) : undefined;
+  return {
+    message: `\`${knob}\` cannot be ${show(value)}${guess ? ` (did you mean \`${guess}\`?)` : ''}`,
+    remedy:
+      typeof value === 'boolean' && values.includes('on')
+        ? `write ${value ? 'on' : 'off'}`
+        : `use one of: ${values.join(', ')} (the first is what Xen does today)`,
+  };
+}
+
+/** All knobs: those given, the rest by default. `given` must have passed `policyMistake`. */
+export function resolvePolicies(given: Readonly<Record<string, unknown>>): Policies {
+  for (const [knob, value] of Object.entries(given)) {
+    const mistake = policyMistake(knob, value);
+    if (mistake) throw new Error(`resolvePolicies: ${mistake.message}`);
+  }
+  const entries = availableKnobs.map((knob) => [knob, given[knob] ?? knobs[knob].values[0]]);
+  return Object.fromEntries(entries) as Policies; // each available knob once, each value checked above
+}
+
+/** The knobs the model knows, by its own names; the rest (`libxl-pod-check`) belong to the toolstack. */
+export function modelPolicies(policies: Policies): ModelPolicies {
+  return {
+    shatter: policies.shatter,
+    podWithPassthrough: policies['pod-with-passthrough'],
+    iommuTables: policies['iommu.tables'],
+    iommuSuperpages: policies['iommu.superpages'],
+    iotlbFlush: policies['iotlb.flush'],
+    cpuFlush: policies['cpu.flush'],
+    balloonOrder: policies['balloon.order'],
+    foreignMapPlace: policies['foreign-map.place'],
+  };
+}
