@@ -10,6 +10,7 @@ import {
   hvmloaderMemoryMapSetup,
   hvmloaderPciSetup,
 } from './conformance/firmware.ts';
+import { xenP2mPodSetMemTarget } from './conformance-pod.ts';
 import { xluCfg, xluPciSpec, xluRdmParse, xluRdmParseVerbatim } from './conformance/parsers.ts';
 import {
   expandEvents,
@@ -48,13 +49,14 @@ const registry = new Map<string, VectorFunction>([
   ['libxl_passthrough_policy.json', { run: libxlPassthroughPolicy }],
   ['libxl_pv_e820_sanitize.json', { run: libxlPvE820Sanitize }],
   ['xc_meminit_hvm.json', { run: xcMeminitHvm, normalise: expandEvents }],
+  ['xen_p2m_pod_set_mem_target.json', { run: xenP2mPodSetMemTarget }],
   ['xlu_cfg.json', { run: xluCfg }],
   ['xlu_pci_spec.json', { run: xluPciSpec }],
   ['xlu_rdm_parse.json', { run: xluRdmParse, verbatim: xluRdmParseVerbatim }],
 ]);
 
 /** Files whose function belongs to another area, which adds it by registerVectorFunction. */
-export const registerLater: readonly string[] = ['xen_p2m_pod_set_mem_target.json'];
+export const registerLater: readonly string[] = [];
 
 export function registerVectorFunction(file: string, fn: VectorFunction): void {
   registry.set(file, fn);

@@ -46,7 +46,11 @@ export const domainRecord = defineRecord('domain', {
   invalidate: ['i32', 2],
   /** pages of it still referenced after death (atomic) */
   pendingFrees: 'i32',
+  /** Frame that the release of its memory resumes at (domctl lock). */
+  relinquishAt: 'f64',
   cpuTimeUs: 'f64',
+  /** Frame of the shared-info page + 1 (Xen's page, shown to the guest on request); 0 = none. */
+  sharedInfo: 'f64',
 
   // p2m lock
   /** Table index of the EPT root. */

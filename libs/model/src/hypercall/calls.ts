@@ -21,7 +21,14 @@ export interface MemoryMapEntry {
 }
 
 /** XENMEM_add_to_physmap spaces. */
-export const physmapSpace = { sharedInfo: 0, grantTable: 1, gmfn: 2, gmfnRange: 3, gmfnForeign: 4, devMmio: 5 } as const;
+export const physmapSpace = {
+  sharedInfo: 0,
+  grantTable: 1,
+  gmfn: 2,
+  gmfnRange: 3,
+  gmfnForeign: 4,
+  devMmio: 5,
+} as const;
 /** XENMEMF_* bits of `memFlags`. */
 export const XENMEMF_populate_on_demand = 1 << 16;
 export const XENMEMF_exact_node = 1 << 17;
@@ -62,7 +69,10 @@ export interface PhysInfo {
   readonly hapPtShare: boolean;
 }
 
-type Op<Name extends string, Args, Answer = unknown> = { call: { readonly op: Name } & Args; answer: { rc: number } & Answer };
+type Op<Name extends string, Args, Answer = unknown> = {
+  call: { readonly op: Name } & Args;
+  answer: { rc: number } & Answer;
+};
 
 interface PodCounts {
   totPages: number;
@@ -133,7 +143,11 @@ type Ops =
   | Op<'touch', { frames: Extents }, { done?: number; faulted?: number }>
   | Op<'store', { frames: Extents; tag: number }, { done?: number; faulted?: number }>
   | Op<'load', { frames: Extents }, { tags?: readonly number[]; faulted?: number }>
-  | Op<'verify', { frames: Extents; tag: number }, { bad?: number; firstBad?: number; found?: number; faulted?: number }>
+  | Op<
+      'verify',
+      { frames: Extents; tag: number },
+      { bad?: number; firstBad?: number; found?: number; faulted?: number }
+    >
   // what a driver asks of its device: bounded bursts, run by a DMA thread through IOTLB and IOMMU
   | Op<'device_submit', { sbdf: number; commands: readonly DeviceCommand[] }, { job?: number }>
   | Op<'device_wait', { sbdf: number; job: number }, Partial<DmaOutcome>>
@@ -166,7 +180,7 @@ export type Answer = Ops['answer'];
  * does the queueing; in the explorer it is a direct call of the dispatcher.
  */
 export interface Hypercalls {
-  call<N extends OpName>(call: CallOf<N>): AnswerOf<N>;
+  call<C extends Call>(call: C): AnswerOf<C['op']>;
   /** Entries in order, one result each (multicall, hypercall 13): one round trip for all of them. */
   multicall(calls: readonly Call[]): readonly Answer[];
 }

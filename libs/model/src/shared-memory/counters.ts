@@ -9,6 +9,7 @@ export const counterNames = [
   'pod.populate2m',
   'pod.split',
   'pod.steal',
+  'pod.breakChunk',
   'pod.reclaimSuper',
   'pod.reclaimSingle',
   'pod.sweepPages',

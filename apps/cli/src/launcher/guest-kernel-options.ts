@@ -1,0 +1,82 @@
+// From a scenario's workloads to what a guest's kernel is told: drivers with their buffers, memory loops, the balloon. Owns the
+// ids of workloads (by which they are stopped) and the numbers a scenario leaves out; the kernels themselves are the model's.
+import type { Rate, Workload, WorkloadName } from '#formats/scenario';
+import { formatSbdf } from '#model/frames/addresses';
+import type { WorkloadSpec } from '#model/guest/guest-spec';
+import type { KernelOptions } from '#wire/xl-create';
+
+const FRAMES_PER_MB = 256;
+/** Frames of one command buffer that the driver submits by itself. */
+const BURST_FRAMES = 16;
+/** Passes of a network card's job over its half of the ring: some milliseconds of DMA. */
+const NIC_PASSES = 4;
+const NIC_VERIFY_EVERY = 4;
+
+export interface KernelNeeds {
+  /** Command buffers that the timeline asks of the driver of each device: it survives all but the last that hangs. */
+  readonly gpuBursts: ReadonlyMap<number, number>;
+}
+
+/** A guest has at most one workload of a kind for each device. */
+export function workloadId(workload: Workload): string {
+  return 'device' in workload ? `${workload.run}-${formatSbdf(workload.device)}` : workload.run;
+}
+
+/** Ids of the workloads of one kind: what `stop` means. */
+export const idsOf = (workloads: readonly Workload[], name: WorkloadName): string[] =>
+  workloads.filter(({ run }) => run === name).map(workloadId);
+
+const framesPerSecond = (rate: Rate, framesPerUnit = 1): number => (rate === 'max' ? 0 : rate * framesPerUnit);
+
+/** null: not a task of the kernel, but how it boots. */
+export function workloadSpec(workload: Workload, needs: KernelNeeds): WorkloadSpec | null {
+  const id = workloadId(workload);
+  switch (workload.run) {
+    case 'boot-touch':
+    case 'balloon':
+      return null;
+    case 'memory':
+      return {
+        id,
+        kind: 'memory',
+        mb: workload.mb,
+        framesPerSecond: framesPerSecond(workload.rate, FRAMES_PER_MB),
+        verify: workload.verify,
+        onCorruption: 'panic',
+      };
+    case 'gpu':
+      return {
+        id,
+        kind: 'gpu',
+        device: workload.device,
+        bufferGfn: workload.bufferGfn,
+        bufferFrames: workload.bufferFrames,
+        bursts: workload.bursts,
+        burstFrames: BURST_FRAMES,
+        framesPerSecond: framesPerSecond(workload.rate),
+        onFault: 'crash',
+        resetsBeforeCrash: Math.max(0, (needs.gpuBursts.get(workload.device) ?? 1) - 1),
+      };
+    case 'nic':
+      return {
+        id,
+        kind: 'nic',
+        device: workload.device,
+        ringFrames: workload.ringFrames,
+        framesPerSecond: framesPerSecond(workload.rate),
+        passes: NIC_PASSES,
+        verifyEvery: NIC_VERIFY_EVERY,
+      };
+    default:
+      return workload satisfies never;
+  }
+}
+
+export function kernelOptions(workloads: readonly Workload[], needs: KernelNeeds): KernelOptions {
+  const touch = workloads.find((workload) => workload.run === 'boot-touch');
+  return {
+    ...(touch ? { bootTouchMb: touch.mb } : {}),
+    balloon: { enabled: workloads.some(({ run }) => run === 'balloon') },
+    workloads: workloads.map((workload) => workloadSpec(workload, needs)).filter((spec) => spec !== null),
+  };
+}

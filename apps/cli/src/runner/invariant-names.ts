@@ -1,0 +1,29 @@
+// The invariants a scenario can name: those the model checks, and those that only the run as a whole can judge, because they
+// speak of what a guest's kernel believed. Owns the list and what stands for what.
+import { invariants } from '#model/invariants/check';
+
+/** Judged by the runner, from faults and from what the drivers report (advisories' names). */
+export const judgedByRun = {
+  dmaToGuestRamNeverFaults: 'a DMA to a page that the guest’s memory map calls RAM faulted',
+  neighboursStayMapped: 'a DMA to a page that nobody gave up, mapped before and after, faulted',
+  reservedDmaReachesTheFirmwareFrame:
+    'a DMA of a device to its reserved memory reached another frame than the firmware’s',
+  noWriteLost: 'a frame did not hold what was last written to it',
+} as const;
+export type JudgedByRun = keyof typeof judgedByRun;
+
+/** Reported by the model at the transaction itself. */
+const eventInvariants = ['noDmaToFreedFrame', 'noDmaToForeignFrame'] as const;
+
+/** A name that stands for several. */
+const families: Readonly<Record<string, readonly string[]>> = { dmaHitsOnlyFramesOfItsDomain: eventInvariants };
+
+export const knownInvariants: readonly string[] = [
+  ...Object.keys(judgedByRun),
+  ...eventInvariants,
+  ...Object.keys(families),
+  ...invariants.map(({ name }) => name),
+];
+
+/** The names under which violations of `invariant` are recorded. */
+export const recordedAs = (invariant: string): readonly string[] => families[invariant] ?? [invariant];

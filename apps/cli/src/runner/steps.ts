@@ -1,0 +1,316 @@
+// The steps of a timeline, one function each: what it asks of the toolstack, of a guest's kernel or of the host, and when it is
+// done. A step that had to fail and did not, or the other way round, ends the timeline. Nothing is judged here.
+import type { ScenarioGuest, Step, XlValue } from '#formats/scenario';
+import { xlConfigText } from '#formats/guest-text';
+import { formatSbdf } from '#model/frames/addresses';
+import type { DmaPlace } from '#model/guest/guest-spec';
+import { encodeCreate } from '#wire/xl-create';
+import { idsOf, type KernelNeeds, kernelOptions, workloadSpec } from '../launcher/guest-kernel-options.ts';
+import { assertionText, hexOf } from './assertion-text.ts';
+import { evaluate } from './evaluate.ts';
+import { DOM0, nowUs, type TwinState } from './twin-state.ts';
+
+type StepOf<D extends Step['do']> = Extract<Step, { do: D }>;
+
+/** Transactions of one command buffer: fewer than the faults after which a device loses bus mastering. */
+const BURST_FRAMES = 8;
+const GUEST_TIMEOUT_MS = 60_000;
+const BURST_TIMEOUT_MS = 30_000;
+const POLL_MS = 25;
+
+/** A step did not end as the scenario says. `unknown`: it may have been too slow, nothing more. */
+export class StepFailed extends Error {
+  override readonly name = 'StepFailed';
+  readonly line: number;
+  readonly unknown: boolean;
+
+  constructor(line: number, message: string, unknown = false) {
+    super(message);
+    this.line = line;
+    this.unknown = unknown;
+  }
+}
+
+export interface StepContext {
+  readonly state: TwinState;
+  readonly signal: AbortSignal;
+  readonly progress: (text: string) => void;
+}
+
+const burstsOf = (attempts: number): number => Math.ceil(attempts / BURST_FRAMES);
+
+/** How many command buffers the timeline asks of each device. */
+export function kernelNeeds(timeline: readonly Step[]): KernelNeeds {
+  const gpuBursts = new Map<number, number>();
+  for (const step of timeline) {
+    if (step.do !== 'gpu-dma') continue;
+    gpuBursts.set(step.device, (gpuBursts.get(step.device) ?? 0) + burstsOf(step.attempts) * step.times);
+  }
+  return { gpuBursts };
+}
+
+/** What the operator sees of a step. */
+export function stepText(step: Step): string {
+  const often = step.times > 1 ? ` ×${step.times}` : '';
+  switch (step.do) {
+    case 'create':
+    case 'destroy':
+    case 'reboot':
+      return `${step.do} ${step.guest}${often}`;
+    case 'mem-set':
+    case 'mem-max':
+      return `${step.do} ${step.guest} ${step.mb} MiB${often}`;
+    case 'pci-assignable-add':
+    case 'pci-assignable-remove':
+      return `${step.do} ${formatSbdf(step.device)}${often}`;
+    case 'pci-attach':
+    case 'pci-detach':
+      return `${step.do} ${step.guest} ${formatSbdf(step.device)}${often}`;
+    case 'squeeze-swap':
+      return `squeeze-swap ${step.mb} MiB between ${step.shrink} and ${step.grow}${often}`;
+    case 'start':
+      return `start ${step.workload.run} in ${step.guest}${often}`;
+    case 'stop':
+      return `stop ${step.workload} in ${step.guest}${often}`;
+    case 'gpu-dma': {
+      const where = typeof step.gfn === 'number' ? `gfn ${hexOf(step.gfn)} on` : step.gfn;
+      return `gpu-dma ${formatSbdf(step.device)} ${where} ×${step.attempts}${often}`;
+    }
+    case 'wait-for':
+      return `wait until ${assertionText(step.condition).replaceAll('`', '')}`;
+    case 'create-beside':
+      return `create ${step.count} guests of ${step.memoryMb} MiB beside dom0`;
+    case 'kill':
+      return `kill ${step.what}${step.what === 'guest-agent' ? ` of ${step.guest}` : ''}`;
+    case 'check-invariants':
+      return 'check the invariants';
+    default:
+      return step satisfies never;
+  }
+}
+
+/** Runs a step as often as it says. Throws StepFailed, or what the signal was aborted with. */
+export async function runStep(step: Step, context: StepContext): Promise<void> {
+  const { state } = context;
+  for (let turn = 0; turn < step.times; turn++) {
+    context.signal.throwIfAborted();
+    const problem = await runOnce(step, turn, context);
+    if (step.times > 1) state.attempts++;
+    if (problem === null && step.expectError !== null) {
+      throw new StepFailed(step.line, `${stepText(step)} succeeded, but had to fail with /${step.expectError}/`);
+    }
+    if (problem !== null && (step.expectError === null || !new RegExp(step.expectError, 'mu').test(problem))) {
+      const wanted = step.expectError === null ? '' : ` (expected /${step.expectError}/)`;
+      throw new StepFailed(step.line, `${stepText(step)}: ${problem}${wanted}`);
+    }
+  }
+}
+
+/** null = it succeeded, else what was said. */
+async function runOnce(step: Step, turn: number, context: StepContext): Promise<string | null> {
+  const { state } = context;
+  switch (step.do) {
+    case 'create':
+      return create(step, state);
+    case 'destroy':
+    case 'reboot':
+      return xl(state, step.do, [nameOf(step.guest)]);
+    case 'mem-set':
+    case 'mem-max':
+      return xl(state, step.do, [nameOf(step.guest), `${step.mb}m`]);
+    case 'pci-assignable-add':
+    case 'pci-assignable-remove':
+      return xl(state, step.do, [formatSbdf(step.device)]);
+    case 'pci-attach':
+    case 'pci-detach':
+      return xl(state, step.do, [nameOf(step.guest), formatSbdf(step.device)]);
+    case 'squeeze-swap': {
+      const [shrink, grow] = turn % 2 === 0 ? [step.shrink, step.grow] : [step.grow, step.shrink];
+      return xl(state, 'squeeze-swap', [nameOf(shrink), nameOf(grow), String(step.mb)]);
+    }
+    case 'start':
+      return start(step, context);
+    case 'stop':
+      return stop(step, context);
+    case 'gpu-dma':
+      return gpuDma(step, context);
+    case 'wait-for':
+      return waitFor(step, context);
+    case 'create-beside':
+      return createBeside(step, context);
+    case 'kill':
+      return kill(step, state);
+    case 'check-invariants':
+      await state.checkInvariants();
+      return null;
+    default:
+      return step satisfies never;
+  }
+}
+
+/** As xl knows it. */
+const nameOf = (guest: string): string => (guest === DOM0 ? 'Domain-0' : guest);
+
+async function xl(state: TwinState, verb: string, args: readonly string[]): Promise<string | null> {
+  const reply = await state.host.xl(verb, args);
+  state.verbs.push({ ...reply, verb, tsUs: nowUs() - state.startedUs });
+  return reply.exitCode === 0 ? null : reply.stderr.trim() || `xl ${verb} ended with status ${reply.exitCode}`;
+}
+
+function guestOf(state: TwinState, name: string): ScenarioGuest {
+  const guest = state.twin.guests.find((candidate) => candidate.name === name);
+  if (!guest) throw new Error(`the scenario has no guest ${name}`); // its loader checked
+  return guest;
+}
+
+function createArguments(state: TwinState, name: string, set: Readonly<Record<string, XlValue>>): string[] {
+  const guest = guestOf(state, name);
+  const kernel = kernelOptions(guest.workload, kernelNeeds(state.twin.timeline));
+  return encodeCreate({ source: guest.config.file, text: xlConfigText(guest, set), kernel, settings: [] });
+}
+
+async function create(step: StepOf<'create'>, state: TwinState): Promise<string | null> {
+  const problem = await xl(state, 'create', createArguments(state, step.guest, step.set));
+  if (problem === null) await state.domains(); // learns the new number
+  return problem;
+}
+
+async function start(step: StepOf<'start'>, { state, signal }: StepContext): Promise<string | null> {
+  const domid = await state.domidOf(step.guest);
+  const workload = workloadSpec(step.workload, kernelNeeds(state.twin.timeline));
+  if (!workload) return `${step.workload.run} is part of a guest's boot: write it under the guest's \`workload\``;
+  await untilRunning(step, domid, { state, signal });
+  await state.host.command(domid, { do: 'start', workload });
+  return null;
+}
+
+async function stop(step: StepOf<'stop'>, { state }: StepContext): Promise<string | null> {
+  const domid = await state.domidOf(step.guest);
+  const started = state.twin.timeline.flatMap((other) =>
+    other.do === 'start' && other.guest === step.guest ? [other.workload] : [],
+  );
+  const own = step.guest === DOM0 ? state.twin.dom0.workload : guestOf(state, step.guest).workload;
+  for (const id of new Set(idsOf([...own, ...started], step.workload))) await state.host.command(domid, { do: 'stop', id });
+  return null;
+}
+
+async function untilRunning(step: Step, domid: number, { state, signal }: Pick<StepContext, 'state' | 'signal'>) {
+  const up = (): boolean => state.observer.guest(domid)?.running === true;
+  if (await state.observer.until(up, GUEST_TIMEOUT_MS, signal)) return;
+  throw new StepFailed(step.line, `${stepText(step)}: the guest's kernel is not up after ${GUEST_TIMEOUT_MS / 1000} s`, true);
+}
+
+/** Separate command buffers, so that the driver resets its device between faults and every attempt is really made. */
+async function gpuDma(step: StepOf<'gpu-dma'>, context: StepContext): Promise<string | null> {
+  const { state, signal, progress } = context;
+  const domid = await state.domidOf(step.guest);
+  await untilRunning(step, domid, context);
+  const before = state.observer.guest(domid);
+  const [bursts, frames] = [before?.gpuBursts ?? 0, before?.gpuFrames ?? 0];
+  const wanted = burstsOf(step.attempts);
+  const seen = () => state.observer.guest(domid);
+  for (let burst = 0; burst < wanted; burst++) {
+    signal.throwIfAborted();
+    if (seen()?.panic !== null || seen()?.ended !== null) break;
+    const attempts = Math.min(BURST_FRAMES, step.attempts - burst * BURST_FRAMES);
+    const place: DmaPlace = typeof step.gfn === 'number' ? step.gfn + burst * BURST_FRAMES : step.gfn;
+    await state.host.command(domid, { do: 'gpu-dma', device: step.device, attempts, place });
+  }
+  const over = (): boolean =>
+    (seen()?.gpuBursts ?? 0) - bursts >= wanted || seen()?.panic !== null || seen()?.ended !== null;
+  const done = await state.observer.until(over, BURST_TIMEOUT_MS, signal);
+  const made = (seen()?.gpuFrames ?? 0) - frames;
+  state.attempts += made;
+  progress(`${made} DMA attempts`);
+  if (step.gfn === 'rmrr') await judgeReserved(step, state, made);
+  if (done) return null;
+  throw new StepFailed(step.line, `${stepText(step)}: ${made} attempts made after ${BURST_TIMEOUT_MS / 1000} s`, true);
+}
+
+/** Firmware put its data into the host frame of the same number; DMA that goes anywhere else does not reach it. */
+async function judgeReserved(step: StepOf<'gpu-dma'>, state: TwinState, made: number): Promise<void> {
+  const region = state.twin.host.rmrrs.find(({ devices }) => devices.includes(step.device));
+  if (!region) return;
+  const gfn = Math.floor(region.start / 4096);
+  const peek = await state.peek(step.guest, gfn);
+  if (peek.iommu === 'absent' || peek.iommu === 'off' || peek.iommuMfn === gfn) return;
+  const text =
+    `${made} DMA writes of ${formatSbdf(step.device)} to its reserved memory at gfn ${gfn.toString(16)} reached mfn ` +
+    `${peek.iommuMfn.toString(16)} of ${step.guest}, a ${peek.p2mType} page, instead of the firmware's frame`;
+  state.violation('reservedDmaReachesTheFirmwareFrame', text, made, `p2m ${peek.p2mType}, mfn ${hexOf(peek.mfn)}`);
+}
+
+async function waitFor(step: StepOf<'wait-for'>, { state, signal }: StepContext): Promise<string | null> {
+  const deadline = performance.now() + step.timeoutUs / 1000;
+  for (;;) {
+    signal.throwIfAborted();
+    const outcome = await evaluate(step.condition, state);
+    if (outcome.ok === true) return null;
+    if (performance.now() > deadline) {
+      const text = `${stepText(step)}: not so after ${step.timeoutUs / 1e6} s; found ${outcome.found}`;
+      throw new StepFailed(step.line, text, true);
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** Small guests, built one after the other: each time dom0's kernel maps the guest's frames to copy an image into them. */
+async function createBeside(step: StepOf<'create-beside'>, context: StepContext): Promise<string | null> {
+  const { state, signal, progress } = context;
+  await untilRunning(step, await state.domidOf(DOM0), context);
+  for (let n = 1; n <= step.count; n++) {
+    signal.throwIfAborted();
+    const name = `beside-${n}`;
+    const text = `name = "${name}"\ntype = "hvm"\nmemory = ${step.memoryMb}\nvcpus = 1\non_crash = "preserve"\n`;
+    const kernel = { bootTouchMb: 1, place: false, balloon: { enabled: false } };
+    const created = await quietly(state, 'create', encodeCreate({ source: name, text, kernel, settings: [] }));
+    if (created !== null) return `guest ${n} of ${step.count}: ${created}`;
+    const destroyed = await quietly(state, 'destroy', [name]);
+    if (destroyed !== null) return `guest ${n} of ${step.count}: ${destroyed}`;
+    state.attempts++;
+    if (n % 20 === 0) progress(`${n} of ${step.count} guests built beside dom0`);
+  }
+  return null;
+}
+
+/** A verb that is one of hundreds: only its failure is recorded. */
+async function quietly(state: TwinState, verb: string, args: readonly string[]): Promise<string | null> {
+  const reply = await state.host.xl(verb, args);
+  if (reply.exitCode === 0) return null;
+  state.verbs.push({ ...reply, verb, tsUs: nowUs() - state.startedUs });
+  return reply.stderr.trim() || `xl ${verb} ended with status ${reply.exitCode}`;
+}
+
+async function kill(step: StepOf<'kill'>, state: TwinState): Promise<string | null> {
+  if (step.what !== 'guest-agent') {
+    if (step.what === 'hypervisor') state.hypervisorKilled = true;
+    state.host.kill(step.what);
+    return null;
+  }
+  const domid = await state.domidOf(step.guest);
+  const pid = state.observer.guest(domid)?.agentPid ?? 0;
+  if (pid <= 0) return `${step.guest} has no guest agent`;
+  process.kill(pid, 'SIGKILL');
+  return null;
+}
+
+/** Until the scenario's own time has come to `atUs`. */
+export async function untilDue(step: Step, state: TwinState, signal: AbortSignal): Promise<void> {
+  if (step.atUs === null) return;
+  const due = state.startedUs + step.atUs / state.twin.timeScale;
+  const ms = (due - nowUs()) / 1000;
+  if (ms <= 0) return;
+  await new Promise<void>((resolve, reject) => {
+    const abort = (): void => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', abort);
+      resolve();
+    }, ms);
+    if (signal.aborted) return abort();
+    signal.addEventListener('abort', abort, { once: true });
+  });
+}
+

@@ -1,0 +1,70 @@
+// The host's memory, and the main thread's view of it. The main thread boots the host, reads counters and peeks; it runs no call.
+import { Inject, Injectable } from '@nestjs/common';
+import { bootHost } from '#model/boot/boot-host';
+import type { Domain } from '#model/domain/domain';
+import { createHost, type Host, type HostShared, mainCpu } from '#model/host';
+import { HostPanic } from '#model/shared-memory/panic';
+import { HYPERVISOR_CONFIG, type HypervisorConfig } from './config.ts';
+import type { VcpuId } from './run-queue.ts';
+import { SharedWords } from './shared-words.ts';
+import { attachThread, ReportBuffer } from './thread-setup.ts';
+
+const FRAMES_PER_MIB = 256;
+
+@Injectable()
+export class HostService {
+  readonly shared: HostShared;
+  readonly wordsBuffer: SharedArrayBuffer;
+  readonly words: SharedWords;
+  readonly reports: ReportBuffer;
+  readonly host: Host;
+  private readonly config: HypervisorConfig;
+
+  constructor(@Inject(HYPERVISOR_CONFIG) config: HypervisorConfig) {
+    this.config = config;
+    this.shared = createHost(config.host);
+    this.wordsBuffer = SharedWords.create(config.host.pcpus + config.host.dmaThreads);
+    this.words = new SharedWords(this.wordsBuffer);
+    this.reports = new ReportBuffer(this.words);
+    // No fault is injected into the main thread: it stands for no CPU.
+    this.host = attachThread(this.shared, mainCpu(config.host), [], this.reports);
+  }
+
+  /** RAM to the heap, devices, dom0. */
+  boot(): void {
+    const { memoryMb, vcpus } = this.config.dom0;
+    bootHost(this.host, { memoryPages: memoryMb * FRAMES_PER_MIB, vcpus });
+  }
+
+  /** Wakes the DMA threads, which sleep on the device queues' doorbells. */
+  ringDevices(): void {
+    const { doorbells } = this.host.devices;
+    for (let thread = 0; thread < doorbells.length; thread++) {
+      Atomics.add(doorbells, thread, 1);
+      Atomics.notify(doorbells, thread);
+    }
+  }
+
+  /** Everything that waits in the model stops. Answers the text of the first panic. */
+  stopModel(text: string): string {
+    try {
+      this.host.panicCell.panic(text);
+    } catch (error) {
+      if (!(error instanceof HostPanic)) throw error;
+    }
+    return this.host.panicCell.message() ?? text;
+  }
+
+  /** The domain of a vCPU, if it is that incarnation. */
+  domainOf({ domid, incarnation }: Pick<VcpuId, 'domid' | 'incarnation'>): Domain | null {
+    const d = this.host.domain(domid);
+    return d && d.r.incarnation === incarnation ? d : null;
+  }
+
+  /** May a vCPU of it run now? */
+  gate(vcpu: VcpuId): 'run' | 'hold' | 'gone' {
+    const d = this.domainOf(vcpu);
+    if (!d || d.dying || d.crashed) return 'gone';
+    return d.r.pauseCount > 0 ? 'hold' : 'run';
+  }
+}

@@ -1,0 +1,198 @@
+// The queues of all vCPUs: opened when a domain is created, closed when it dies, with the domain's rights in Redis. A call comes
+// in here, goes through the run queue, and its answers go back. Who called is the queue.
+import { Inject, Injectable } from '@nestjs/common';
+import type { Redis } from 'ioredis';
+import type { Answer, Call } from '#model/hypercall/calls';
+import { errno } from '#model/hypercall/errno';
+import {
+  connectWorkers,
+  type DomainCredentials,
+  grantDomain,
+  prepareGrants,
+  removeDomainKeys,
+  revokeDomain,
+} from '#wire/acl';
+import type { Answers } from '#wire/answer-codec';
+import { newEpoch } from '#wire/epoch';
+import type { Envelope } from '#wire/messages';
+import { startVcpuWorker, type VcpuCounters, type VcpuIdentity, type VcpuWorker } from '#wire/vcpu-worker';
+import { HYPERVISOR_CONFIG, type HypervisorConfig } from './config.ts';
+import { ConsoleService } from './console.service.ts';
+import { HostService } from './host.service.ts';
+import { RedisService } from './redis.service.ts';
+import { DomainGone } from './run-queue.ts';
+import { TelemetryService } from './telemetry.service.ts';
+import { ThreadPoolService } from './thread-pool.service.ts';
+
+/** Operations after which domains, or who may run, may have changed. */
+const CHANGES_DOMAINS: ReadonlySet<string> = new Set([
+  'createdomain',
+  'destroydomain',
+  'pausedomain',
+  'unpausedomain',
+  'shutdown',
+  'remote_shutdown',
+]);
+
+interface DomainQueues {
+  readonly domid: number;
+  readonly incarnation: number;
+  readonly vcpus: number;
+  readonly credentials: DomainCredentials;
+  readonly connection: Redis;
+  readonly workers: readonly VcpuWorker[];
+}
+
+const noCounters = (): VcpuCounters => ({ jobs: 0, calls: 0, malformed: 0, refused: 0, redelivered: 0, errors: 0 });
+
+@Injectable()
+export class VcpuQueuesService {
+  readonly epoch = newEpoch();
+  private readonly config: HypervisorConfig;
+  private readonly redis: RedisService;
+  private readonly host: HostService;
+  private readonly pool: ThreadPoolService;
+  private readonly console: ConsoleService;
+  private readonly telemetry: TelemetryService;
+  private readonly open = new Map<string, DomainQueues>();
+  private readonly ended = noCounters();
+  private reconciling: Promise<void> = Promise.resolve();
+  private onChange: () => void = () => {};
+
+  constructor(
+    @Inject(HYPERVISOR_CONFIG) config: HypervisorConfig,
+    @Inject(RedisService) redis: RedisService,
+    @Inject(HostService) host: HostService,
+    @Inject(ThreadPoolService) pool: ThreadPoolService,
+    @Inject(ConsoleService) console: ConsoleService,
+    @Inject(TelemetryService) telemetry: TelemetryService,
+  ) {
+    this.config = config;
+    this.redis = redis;
+    this.host = host;
+    this.pool = pool;
+    this.console = console;
+    this.telemetry = telemetry;
+  }
+
+  /** Queues of dom0. */
+  async start(onChange: () => void): Promise<void> {
+    this.onChange = onChange;
+    await prepareGrants(this.redis.redis);
+    await this.reconcile();
+  }
+
+  async close(): Promise<void> {
+    await this.reconciling;
+    await Promise.all([...this.open.values()].flatMap(({ workers }) => workers.map((worker) => worker.close())));
+    for (const { connection } of this.open.values()) connection.disconnect();
+  }
+
+  /** The queues and rights of a domain that exists, or null. */
+  domain(domid: number): Pick<DomainQueues, 'incarnation' | 'vcpus' | 'credentials'> | null {
+    const d = this.host.host.domain(domid);
+    return (d && this.open.get(`${domid}/${d.r.incarnation}`)) ?? null;
+  }
+
+  /** Of all vCPU queues since the start. */
+  counters(): VcpuCounters {
+    const sum = { ...this.ended };
+    for (const { workers } of this.open.values()) for (const { counters } of workers) addCounters(sum, counters);
+    return sum;
+  }
+
+  /** Opens queues of new domains and closes those of dead ones. */
+  reconcile(): Promise<void> {
+    this.reconciling = this.reconciling.then(() => this.openAndClose());
+    return this.reconciling;
+  }
+
+  private async openAndClose(): Promise<void> {
+    const alive = new Map<string, { domid: number; incarnation: number; vcpus: number }>();
+    for (const d of this.host.host.allDomains()) {
+      const { domid, incarnation, vcpus } = d.r;
+      if (!d.dying && vcpus > 0) alive.set(`${domid}/${incarnation}`, { domid, incarnation, vcpus });
+    }
+    for (const [key, queues] of this.open) if (!alive.has(key)) await this.closeDomain(key, queues);
+    for (const [key, d] of alive) if (!this.open.has(key)) this.open.set(key, await this.openDomain(d));
+  }
+
+  private async openDomain(d: { domid: number; incarnation: number; vcpus: number }): Promise<DomainQueues> {
+    const { hostId, redis: endpoint } = this.config;
+    const onError = (error: Error): void => this.redis.say(error);
+    // What an earlier domain of that number left behind is not this one's.
+    await removeDomainKeys(this.redis.redis, hostId, d.domid);
+    const credentials = await grantDomain(this.redis.redis, hostId, d.domid, d.incarnation);
+    const connection = connectWorkers(endpoint, credentials.worker, onError);
+    const workers = await Promise.all(
+      Array.from({ length: d.vcpus }, (_, vcpu) =>
+        startVcpuWorker({
+          connection,
+          hostId,
+          domid: d.domid,
+          vcpu,
+          incarnation: d.incarnation,
+          epoch: this.epoch,
+          handler: (envelope, identity) => this.answer(envelope, identity),
+          onError: (error) => {
+            if (!(error instanceof DomainGone)) onError(error);
+          },
+        }),
+      ),
+    );
+    return { ...d, credentials, connection, workers };
+  }
+
+  private async closeDomain(key: string, { domid, incarnation, workers, connection }: DomainQueues): Promise<void> {
+    this.open.delete(key);
+    for (const { counters } of workers) addCounters(this.ended, counters);
+    await Promise.all(workers.map((worker) => worker.close()));
+    connection.disconnect();
+    await revokeDomain(this.redis.redis, this.config.hostId, domid, incarnation);
+    await removeDomainKeys(this.redis.redis, this.config.hostId, domid);
+  }
+
+  /** One multicall of a vCPU. */
+  private async answer({ seq, calls }: Envelope, who: VcpuIdentity): Promise<Answers> {
+    const answers = calls.some(({ op }) => op === 'readconsole')
+      ? await this.withConsole(who, calls)
+      : await this.pool.runQueue.submit(who, calls);
+    if (calls.some(({ op }) => CHANGES_DOMAINS.has(op))) {
+      // A new domain's queues exist before its creator hears of it.
+      await this.reconcile();
+      this.pool.runQueue.recheck();
+      this.onChange();
+    }
+    this.telemetry.history(who, seq, calls, answers);
+    return answers;
+  }
+
+  /** The console is this process's, not the model's: its calls are answered here, in their places. */
+  private async withConsole(who: VcpuIdentity, calls: readonly Call[]): Promise<Answers> {
+    const answers: Answer[] = [];
+    let rest = calls;
+    while (rest.length > 0) {
+      const next = rest.findIndex(({ op }) => op === 'readconsole');
+      const before = next < 0 ? rest : rest.slice(0, next);
+      if (before.length > 0) answers.push(...(await this.pool.runQueue.submit(who, before)));
+      const read = next < 0 ? undefined : rest[next];
+      if (read?.op === 'readconsole') answers.push(this.readConsole(who, read.from));
+      rest = next < 0 ? [] : rest.slice(next + 1);
+    }
+    return answers;
+  }
+
+  private readConsole({ domid }: VcpuIdentity, from: number): Answer {
+    if (domid !== this.host.host.dom0.domid) return { rc: -errno.EPERM };
+    return { rc: 0, ...this.console.read(from) };
+  }
+}
+
+function addCounters(sum: VcpuCounters, more: Readonly<VcpuCounters>): void {
+  sum.jobs += more.jobs;
+  sum.calls += more.calls;
+  sum.malformed += more.malformed;
+  sum.refused += more.refused;
+  sum.redelivered += more.redelivered;
+  sum.errors += more.errors;
+}

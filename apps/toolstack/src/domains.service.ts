@@ -1,0 +1,197 @@
+// The domains this toolstack built: their records, and the operations on them in the order that xl's lock file gives (one
+// creation, destruction or restart at a time). What an operation pauses for is done here: a guest's process placed or ended, an
+// image copied by dom0's kernel, the firmware's lines printed. It knows no verb and prints nothing.
+import { Inject, Injectable } from '@nestjs/common';
+import { defaultBalloon, type GuestSpec } from '#model/guest/guest-spec';
+import type { BuiltDomain } from '#model/toolstack/built-domain';
+import { type CreateOptions, defaultCreateOptions } from '#model/toolstack/domain-builder';
+import type { GuestConfig } from '#model/toolstack/guest-config';
+import type { OpResult, Pause, PauseResult } from '#model/toolstack/ports';
+import { heartbeatKey } from '#wire/names';
+import type { ReadKernelOptions } from '#wire/xl-create';
+import { TOOLSTACK_CONFIG, type ToolstackConfig } from './config.ts';
+import type { OperationArgs, OperationName, OperationResult } from './dom0/operations.ts';
+import { Dom0Service } from './dom0.service.ts';
+import { OperationsService } from './operations.service.ts';
+import { PlacementService } from './placement.service.ts';
+
+/** A domain under this toolstack's care. */
+export interface Managed {
+  /** Replaced by each operation that changes it. */
+  built: BuiltDomain;
+  /** What its kernel was started with, for a restart. */
+  readonly kernel: ReadKernelOptions;
+  /** Somebody is ending or restarting it: what happens to it meanwhile is expected. */
+  ending: boolean;
+}
+
+const DOM0 = 0;
+/** Frames that dom0's privcmd maps at a time. */
+const COPY_BATCH = 256;
+const COPY_TIMEOUT_MS = 60_000;
+const IMAGE_TAG = 0x1f8b;
+
+@Injectable()
+export class DomainsService {
+  readonly #config: ToolstackConfig;
+  readonly #dom0: Dom0Service;
+  readonly #operations: OperationsService;
+  readonly #placement: PlacementService;
+  readonly #managed = new Map<number, Managed>();
+  /** The end of whoever holds xl's lock, or waits for it last. */
+  #lock: Promise<unknown> = Promise.resolve();
+  #squeezing: Promise<unknown> = Promise.resolve();
+  #copies = 0;
+
+  constructor(
+    @Inject(TOOLSTACK_CONFIG) config: ToolstackConfig,
+    @Inject(Dom0Service) dom0: Dom0Service,
+    @Inject(OperationsService) operations: OperationsService,
+    @Inject(PlacementService) placement: PlacementService,
+  ) {
+    this.#config = config;
+    this.#dom0 = dom0;
+    this.#operations = operations;
+    this.#placement = placement;
+  }
+
+  get(domid: number): Managed | null {
+    return this.#managed.get(domid) ?? null;
+  }
+
+  all(): readonly Managed[] {
+    return [...this.#managed.values()];
+  }
+
+  create(config: GuestConfig, kernel: ReadKernelOptions): Promise<OpResult<{ readonly domain: BuiltDomain }>> {
+    return this.#locked(async () => {
+      const result = await this.run('createDomain', [config, this.#createOptions()], kernel);
+      if (result.ok) this.#remember(result.domain, kernel);
+      return result;
+    });
+  }
+
+  destroy(domid: number): Promise<OpResult> {
+    const managed = this.get(domid);
+    if (managed) managed.ending = true;
+    return this.#locked(async () => {
+      const result = await this.run('destroyDomain', [domid, managed?.built.devices ?? []]);
+      if (result.ok) this.#managed.delete(domid);
+      else if (managed) managed.ending = false;
+      return result;
+    });
+  }
+
+  /** Read back, destroy, wait, create: a new domain of the same name. If that is refused the guest is gone. */
+  reboot(managed: Managed): Promise<OpResult<{ readonly domain: BuiltDomain }>> {
+    managed.ending = true;
+    return this.#locked(async () => {
+      const { built, kernel } = managed;
+      const result = await this.run('rebootDomain', [built, this.#createOptions()], kernel);
+      const { info } = await this.#dom0.call({ op: 'getdomaininfo', domid: built.domid });
+      if (!info) this.#managed.delete(built.domid);
+      else managed.ending = false;
+      if (result.ok) this.#remember(result.domain, kernel);
+      return result;
+    });
+  }
+
+  /** squeezed serves one request at a time, beside xl's lock. */
+  squeezed<N extends 'balance' | 'swapMemory'>(name: N, args: OperationArgs<N>): Promise<OperationResult<N>> {
+    const mine = this.#squeezing.then(
+      () => this.run(name, args),
+      () => this.run(name, args),
+    );
+    this.#squeezing = mine;
+    return mine;
+  }
+
+  /** An operation on a domain that exists; `kernel` for those that start one. */
+  run<N extends OperationName>(
+    name: N,
+    args: OperationArgs<N>,
+    kernel: ReadKernelOptions | null = null,
+  ): Promise<OperationResult<N>> {
+    return this.#operations.run(name, args, (pause) => this.#pause(pause, kernel));
+  }
+
+  #remember(built: BuiltDomain, kernel: ReadKernelOptions): void {
+    this.#managed.set(built.domid, { built, kernel, ending: false });
+  }
+
+  #locked<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#lock.then(work, work);
+    this.#lock = mine.catch(() => {});
+    return mine;
+  }
+
+  #createOptions(): CreateOptions {
+    const { libxlPodCheck, autoballoon, claimMode } = this.#config.knobs;
+    return { ...defaultCreateOptions, libxlPodCheck, autoballoon, claimMode };
+  }
+
+  async #pause(pause: Exclude<Pause, { do: 'sleep' }>, kernel: ReadKernelOptions | null): Promise<PauseResult> {
+    try {
+      switch (pause.do) {
+        case 'copy-image':
+          return await this.#copyImage(pause.domid, pause.gfn, pause.pages);
+        case 'console':
+          await this.#dom0.ask({ op: 'console', domid: pause.domid, lines: [...pause.lines] });
+          return { ok: true };
+        case 'place-guest':
+          if (!kernel) throw new Error('a guest to place without a kernel to start');
+          await this.#placement.place(this.#guestSpec(pause.domain, kernel));
+          return { ok: true };
+        case 'stop-guest':
+          await this.#placement.end(pause.domid);
+          return { ok: true };
+        default:
+          return pause satisfies never;
+      }
+    } catch (error) {
+      return { ok: false, text: (error as Error).message }; // our services throw Errors only
+    }
+  }
+
+  /** dom0's kernel writes the image through foreign mappings; without a kernel in dom0 there is nobody to map anything. */
+  async #copyImage(domid: number, gfn: number, pages: number): Promise<PauseResult> {
+    const { hostId } = this.#config;
+    if ((await this.#dom0.redis.exists(heartbeatKey(hostId, DOM0))) === 0) return { ok: true };
+    const id = `image-${domid}-${++this.#copies}`;
+    const copy = { do: 'foreign-copy', id, domid, gfn, pages, batch: COPY_BATCH, tag: IMAGE_TAG } as const;
+    const done = await this.#placement.command(DOM0, copy, { name: 'foreignCopyDone', id, timeoutMs: COPY_TIMEOUT_MS });
+    if (!done) return { ok: false, text: `dom0's kernel did not copy the image within ${COPY_TIMEOUT_MS / 1000} s` };
+    const { failed, firstError } = done.data;
+    return failed === 0
+      ? { ok: true }
+      : { ok: false, text: `foreign mapping failed for ${failed} frames (${firstError})` };
+  }
+
+  #guestSpec({ domid, build, e820 }: BuiltDomain, kernel: ReadKernelOptions): GuestSpec {
+    const { policies } = this.#config.host;
+    const { config, xenstore } = build;
+    return {
+      domid,
+      name: config.name,
+      control: false,
+      vcpus: config.vcpus,
+      seed: kernel.seed ?? domid,
+      // A PVH kernel asks the hypervisor.
+      e820: config.type === 'pvh' ? null : e820,
+      targetKb: xenstore.target,
+      staticMaxKb: xenstore.staticMax,
+      bootTouchMb: kernel.bootTouchMb,
+      allocation: kernel.allocation,
+      balloon: { ...defaultBalloon, ...definedOnly(kernel.balloon), order: policies.balloonOrder },
+      foreignMapPlace: policies.foreignMapPlace,
+      workloads: kernel.workloads,
+      timeScale: this.#config.knobs.timeScale,
+    };
+  }
+}
+
+/** Without the keys that are there but undefined. */
+function definedOnly<T extends object>(options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }; // what is left of the same keys
+}

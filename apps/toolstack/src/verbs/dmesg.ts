@@ -1,0 +1,13 @@
+// xl dmesg: the hypervisor's console ring.
+import { printed, type Verb } from './verb.ts';
+
+export const dmesg: Verb = async ({ dom0 }) => {
+  let text = '';
+  let from = 0;
+  for (;;) {
+    const { text: more = '', next = from } = await dom0.call({ op: 'readconsole', from });
+    if (more === '') return printed(text);
+    text += more;
+    from = next;
+  }
+};

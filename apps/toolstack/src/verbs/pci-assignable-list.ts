@@ -1,0 +1,8 @@
+// xl pci-assignable-list: devices that wait for a guest.
+import { formatPciAssignableList } from '#formats/xl-output';
+import { printed, type Verb } from './verb.ts';
+
+export const pciAssignableList: Verb = async (xl) => {
+  const devices = await xl.domains.run('assignableDevices', []);
+  return printed(formatPciAssignableList(devices.map(({ sbdf }) => sbdf)));
+};

@@ -1,0 +1,182 @@
+// What a guest is told to be and to do: the specification it boots from, the commands a scenario gives it at run time, and
+// the events it reports. Plain data throughout (it travels in boot jobs and messages). How any of it is done is elsewhere.
+//
+// Times are the guest's own milliseconds: whoever drives a kernel multiplies real time by the run's timeScale.
+import type { MemoryMapEntry } from '../hypercall/calls.ts';
+
+export interface BalloonSpec {
+  /** false: a guest without the driver; it never reaches for its target. */
+  readonly enabled: boolean;
+  /** Extent order of what it gives up: scattered 4K pages (every OS today), or whole 2M runs. */
+  readonly order: '4k' | '2m';
+  /** Linux waits in late init until it is down to its target; other systems start their drivers at once. */
+  readonly waitAtBoot: boolean;
+  /** Zero a page before giving it up: the store populates a PoD page first. */
+  readonly scrub: boolean;
+  /** Attempts that may come up short before it gives up (0 = no limit, as kernels before the limit). */
+  readonly maxRetryCount: number;
+  /** Room for hot-added memory above RAM; 0 = a kernel without memory hotplug. */
+  readonly hotplugMb: number;
+  readonly bootTimeoutMs: number;
+}
+
+export const defaultBalloon: BalloonSpec = {
+  enabled: true,
+  order: '4k',
+  waitAtBoot: true,
+  scrub: false,
+  maxRetryCount: 4,
+  hotplugMb: 0,
+  bootTimeoutMs: 180_000,
+};
+
+/**
+ * Which frames a DMA goes to: a frame and those that follow it; buffers no CPU has touched; buffers touched just before; or
+ * the device's own reserved region, which graphics firmware uses whatever the guest's map says is there.
+ */
+export type DmaPlace = number | 'untouched' | 'touched' | 'rmrr';
+
+interface WorkloadBase {
+  readonly id: string;
+  /** Pins it to a vCPU; absent: the kernel spreads its work. */
+  readonly vcpu?: number;
+}
+
+/** Stores, re-reads and compares its own frames. */
+export interface MemoryWorkloadSpec extends WorkloadBase {
+  readonly kind: 'memory';
+  readonly mb: number;
+  /** 0 = as fast as the hypervisor answers. */
+  readonly framesPerSecond: number;
+  readonly verify: boolean;
+  /** panic: a system does not survive foreign data in its memory; count: it is reported and overwritten. */
+  readonly onCorruption: 'panic' | 'count';
+}
+
+/** A graphics driver: DMA bursts into buffers that its kernel believes are RAM. */
+export interface GpuWorkloadSpec extends WorkloadBase {
+  readonly kind: 'gpu';
+  readonly device: number;
+  /** Taken when the driver loads, and touched by no CPU: from this frame up; null: from the end of low RAM down. */
+  readonly bufferGfn: number | null;
+  readonly bufferFrames: number;
+  /** Command buffers submitted without being asked, of this many frames each; more come by command. */
+  readonly bursts: number;
+  readonly burstFrames: number;
+  /** 0 = without a pause. */
+  readonly framesPerSecond: number;
+  /** crash: after `resetsBeforeCrash` hangs the display driver gives up (a blue screen); count: it resets for ever. */
+  readonly onFault: 'crash' | 'count';
+  readonly resetsBeforeCrash: number;
+}
+
+/** A network card that receives almost all the time into a ring of buffers. */
+export interface NicWorkloadSpec extends WorkloadBase {
+  readonly kind: 'nic';
+  readonly device: number;
+  readonly ringFrames: number;
+  /** 0 = as fast as the device can. */
+  readonly framesPerSecond: number;
+  /** Passes over half the ring in one submitted job. */
+  readonly passes: number;
+  /** One completed half ring in this many is compared. */
+  readonly verifyEvery: number;
+}
+
+export type WorkloadSpec = MemoryWorkloadSpec | GpuWorkloadSpec | NicWorkloadSpec;
+
+export interface GuestSpec {
+  readonly domid: number;
+  readonly name: string;
+  /** The control domain's balloon has no offset between its target and static-max. */
+  readonly control: boolean;
+  readonly vcpus: number;
+  /** Of everything the kernel chooses "at random". */
+  readonly seed: number;
+  /** What firmware left behind; null: the kernel asks the hypervisor (PVH). */
+  readonly e820: readonly MemoryMapEntry[] | null;
+  /** xenstore memory/target and memory/static-max at boot; null: no xenstore. */
+  readonly targetKb: number | null;
+  readonly staticMaxKb: number | null;
+  /** What a booting kernel touches: its image, page array and early allocations. */
+  readonly bootTouchMb: number;
+  /**
+   * After uptime free pages are scattered; a fresh kernel hands out the top of RAM first. A kernel whose balloon preserves
+   * superpages also keeps its small allocations together, whatever is said here.
+   */
+  readonly allocation: 'scattered' | 'top-down';
+  readonly balloon: BalloonSpec;
+  readonly foreignMapPlace: 'ballooned-hole' | 'top-of-ram';
+  readonly workloads: readonly WorkloadSpec[];
+  readonly timeScale: number;
+}
+
+/** Frames of another domain to be mapped, written with `tag` and unmapped again, `batch` at a time. */
+export interface ForeignCopy {
+  readonly id: string;
+  readonly domid: number;
+  readonly gfn: number;
+  readonly pages: number;
+  readonly batch: number;
+  readonly tag: number;
+}
+
+export type GuestCommand =
+  | { readonly do: 'target'; readonly kib: number }
+  | { readonly do: 'start'; readonly workload: WorkloadSpec }
+  | { readonly do: 'stop'; readonly id: string }
+  /** One command buffer of `attempts` single-frame writes by the driver of that device. */
+  | { readonly do: 'gpu-dma'; readonly device: number; readonly attempts: number; readonly place: DmaPlace }
+  | ({ readonly do: 'foreign-copy' } & ForeignCopy)
+  | { readonly do: 'shutdown'; readonly reason: number };
+
+export type BalloonState = 'done' | 'wait' | 'eagain' | 'ecanceled';
+
+/** Everything a kernel reports, by name. */
+export interface GuestEvents {
+  e820: { entries: readonly MemoryMapEntry[]; ramPages: number };
+  bootDone: { ramPages: number; touched: number; faulted: number };
+  running: { currentPages: number; targetPages: number };
+  balloon: { state: BalloonState; currentPages: number; targetPages: number; ballooned: number };
+  /** The driver is down (or up) to its target for the first time: what control/feature-balloon says of it is now true. */
+  balloonReady: Record<never, never>;
+  workload: { id: string; state: 'started' | 'stopped' | 'failed'; text: string };
+  memoryRound: { id: string; frames: number; rounds: number };
+  /** One command buffer is done; `first` is its first frame. */
+  gpuBurst: {
+    id: string;
+    first: number;
+    frames: number;
+    completed: number;
+    faults: number;
+    firstFaultDfn: number;
+    reason: number;
+  };
+  nicJob: { id: string; completed: number; faults: number; firstFaultDfn: number; reason: number };
+  foreignCopyDone: { id: string; domid: number; mapped: number; failed: number; firstError: number };
+  /** A verified frame did not hold what was last written: the invariant noWriteLost. */
+  noWriteLost: { id: string; gfn: number; expected: number; found: number; bad: number };
+  /** A load or store of a frame the kernel believes is RAM found nothing there. */
+  ramMissing: { id: string; faulted: number };
+  panic: { text: string };
+  shutdown: { reason: number };
+}
+
+export type GuestEventName = keyof GuestEvents;
+
+export interface GuestSink {
+  event<N extends GuestEventName>(name: N, data: GuestEvents[N]): void;
+}
+
+/** vCPU that runs the balloon thread and everything that needs ballooned pages (Linux serialises them by balloon_mutex). */
+export const BALLOON_VCPU = 0;
+
+/** The vCPU a workload runs on: NICs on the last one, the others spread over those that do not balloon. */
+export function vcpuOf(spec: Pick<GuestSpec, 'vcpus'>, workload: WorkloadSpec): number {
+  if (workload.vcpu !== undefined) return workload.vcpu % spec.vcpus;
+  if (spec.vcpus === 1) return 0;
+  if (workload.kind === 'nic') return spec.vcpus - 1;
+  let hash = 0;
+  for (let i = 0; i < workload.id.length; i++) hash = (hash * 31 + workload.id.charCodeAt(i)) >>> 0;
+  return 1 + (hash % (spec.vcpus - 1));
+}

@@ -1,0 +1,76 @@
+// The registry of state invariants, by the names one quotes in a bug report, and the checker that runs them. Only at a
+// safepoint: pCPUs parked between calls, DMA drained. Event invariants (a DMA landed in a stranger's frame) are not here:
+// they are judged at the step itself and reported through Platform.violation.
+import type { Host, Violation } from '../host.ts';
+import type { Finding } from './findings.ts';
+import {
+  contiguityMarkersTrue,
+  everyTableIsReachableOnce,
+  iommuMirrorsP2m,
+  noIommuLeafToFreeFrame,
+  noIommuMappingForPodGfn,
+  noIotlbEntryToFreeFrame,
+} from './iommu-invariants.ts';
+import {
+  claimsWithinFree,
+  everyFrameHasOneOwner,
+  foreignCountMatchesLeaves,
+  m2pIsInverseOfP2m,
+  noLockHeldAtSafepoint,
+  noTlbEntryToFreeFrame,
+  pagingPoolMatchesTables,
+  totPagesMatchOwnedFrames,
+} from './memory-invariants.ts';
+import {
+  podCacheHoldsOnlyOrdinaryRam,
+  podCountMatchesLists,
+  podEntryCountMatchesTable,
+  podNeverWithDevice,
+} from './pod-invariants.ts';
+import { Survey } from './survey.ts';
+
+export interface Invariant {
+  readonly name: string;
+  /** Where it is written, or the bug that made it worth checking. */
+  readonly source: string;
+  check(survey: Survey): readonly Finding[];
+}
+
+/** An invariant that the survey judges leaf by leaf. */
+const surveyed = (name: string) => (s: Survey) => s.findings.of(name);
+
+export const invariants: readonly Invariant[] = [
+  { name: 'm2pIsInverseOfP2m', source: 'p2m fact sheet, invariant 1; XSA-389, PoD-M2P', check: m2pIsInverseOfP2m },
+  { name: 'everyFrameHasOneOwner', source: 'p2m fact sheet, invariants 1 and 3', check: everyFrameHasOneOwner },
+  { name: 'totPagesMatchOwnedFrames', source: 'pod fact sheet, invariant 3', check: totPagesMatchOwnedFrames },
+  { name: 'leafIsAligned', source: 'p2m fact sheet, invariant 5', check: surveyed('leafIsAligned') },
+  { name: 'noP2mLeafToFreeFrame', source: 'p2m fact sheet, race R1', check: surveyed('noP2mLeafToFreeFrame') },
+  { name: 'noTlbEntryToFreeFrame', source: 'p2m fact sheet 7', check: noTlbEntryToFreeFrame },
+  { name: 'foreignCountMatchesLeaves', source: 'p2m fact sheet, invariant 3', check: foreignCountMatchesLeaves },
+  {
+    name: 'podEntryCountMatchesTable',
+    source: 'pod fact sheet, invariant 1; XSA-388',
+    check: podEntryCountMatchesTable,
+  },
+  { name: 'podCountMatchesLists', source: 'pod fact sheet, invariant 2', check: podCountMatchesLists },
+  { name: 'podCacheHoldsOnlyOrdinaryRam', source: 'XSA-507', check: podCacheHoldsOnlyOrdinaryRam },
+  { name: 'cacheFramesAreMappedNowhere', source: 'XSA-247', check: surveyed('cacheFramesAreMappedNowhere') },
+  { name: 'podNeverWithDevice', source: 'pod fact sheet, invariant 7', check: podNeverWithDevice },
+  { name: 'noIommuMappingForPodGfn', source: 'pod fact sheet, invariant 10', check: noIommuMappingForPodGfn },
+  { name: 'iommuMirrorsP2m', source: 'p2m fact sheet, invariant 6', check: iommuMirrorsP2m },
+  { name: 'noIommuLeafToFreeFrame', source: 'iommu fact sheet, invariant 2', check: noIommuLeafToFreeFrame },
+  { name: 'noIotlbEntryToFreeFrame', source: 'iommu fact sheet, invariant 2; XSA-346', check: noIotlbEntryToFreeFrame },
+  { name: 'contiguityMarkersTrue', source: 'iommu fact sheet, invariant 6', check: contiguityMarkersTrue },
+  { name: 'everyTableIsReachableOnce', source: 'p2m fact sheet, invariant 8', check: everyTableIsReachableOnce },
+  { name: 'pagingPoolMatchesTables', source: 'p2m fact sheet 11', check: pagingPoolMatchesTables },
+  { name: 'claimsWithinFree', source: 'hypercalls fact sheet 1.7', check: claimsWithinFree },
+  { name: 'noLockHeldAtSafepoint', source: 'p2m fact sheet, invariant 9', check: noLockHeldAtSafepoint },
+];
+
+/** Everything that is wrong with the host, by invariant; empty = all hold. */
+export function checkInvariants(h: Host): Violation[] {
+  const survey = new Survey(h);
+  return invariants.flatMap(({ name, check }) =>
+    check(survey).map(({ text, evidence }) => ({ invariant: name, text, evidence })),
+  );
+}

@@ -1,0 +1,79 @@
+// Splitting a superpage of separate tables, in the three ways of the policy `shatter`:
+//   atomic             fill the table aside, one store links it: no instant shows a neighbour unmapped (Xen since 2020)
+//   naive              unmap the superpage, flush, then map the other 511 pages one by one: DMA to neighbours faults (seed 001)
+//   break-before-make  fill aside, clear the entry, flush, link: the window is short, but it is there (Arm's p2m)
+import type { Domain } from '../../domain/domain.ts';
+import type { Host } from '../../host.ts';
+import type { ModelPolicies } from '../../host-config.ts';
+import { SLOT_SP, tableOffset } from '../../p2m/entry.ts';
+import { counter } from '../../shared-memory/counters.ts';
+import { type Slots, store } from '../../shared-memory/slots.ts';
+import { step, stepKind } from '../../shared-memory/step.ts';
+import { SLOTS_PER_TABLE, type TableIndex } from '../../shared-memory/table-pages.ts';
+import { emptyTable, entryKind, updateMarkers } from '../contiguity.ts';
+import { FLUSHF_all, FLUSHF_modified, type FlushFlags } from '../flags.ts';
+import { linkTable } from './entry.ts';
+import { vtdIotlbFlush } from './invalidation.ts';
+
+const C_SHATTERS = counter('iommu.ptShatters');
+
+/** How superpages are split on this host, in IOMMU tables and in EPT tables that devices share. */
+export const splitStrategy = (h: Host): ModelPolicies['shatter'] => h.config.policies.shatter;
+
+/** A superpage that stands in the way. */
+export interface Superpage {
+  /** Where its entry is. */
+  readonly index: number;
+  /** Its slot, marker stripped. */
+  readonly leaf: number;
+  readonly level: number;
+  /** Level that the caller wants to reach. */
+  readonly target: number;
+  /** Frame that the caller wants to change. */
+  readonly dfn: number;
+}
+
+/** Stores `count` leaves of one run from slot `at`: `first` in the first, each next `stride` more, markers of a whole table. */
+export function storeLeaves(slots: Slots, at: number, first: number, stride: number, count: number): void {
+  for (let i = 0; i < count; i++) store(slots, at + i, first + i * stride + (emptyTable[i] as number));
+}
+
+/** Replaces the superpage by `child`, an empty table not linked yet. 0; a negative errno: the superpage is untouched. */
+export function splitIoLeaf(h: Host, d: Domain, page: Superpage, child: TableIndex, flush: FlushFlags): number {
+  const strategy = splitStrategy(h);
+  const first = page.level === 1 ? page.leaf - SLOT_SP : page.leaf;
+  const stride = 512 ** (page.level - 1) * 65536;
+  const base = child * SLOTS_PER_TABLE;
+  if (strategy !== 'naive') storeLeaves(h.tables.slots, base, first, stride, SLOTS_PER_TABLE);
+  if (strategy !== 'atomic') breakLeaf(h, d, page);
+  const rc = linkTable(h, page.index, child);
+  if (rc !== 0) {
+    if (strategy !== 'atomic') store(h.tables.slots, page.index, page.leaf);
+    return rc;
+  }
+  if (strategy === 'naive') mapOneByOne(h, page, base, first, stride);
+  flush.bits |= FLUSHF_modified;
+  h.counters.add(C_SHATTERS);
+  return 0;
+}
+
+/** From here until the table is linked and filled, devices find nothing in the whole superpage. */
+function breakLeaf(h: Host, d: Domain, page: Superpage): void {
+  const pages = 512 ** page.level;
+  step(stepKind.ioWrite, page.index);
+  store(h.tables.slots, page.index, 0);
+  vtdIotlbFlush(h, d, page.dfn - (page.dfn % pages), pages, FLUSHF_modified | FLUSHF_all);
+}
+
+/** Every page but the one that is to change; that one the caller sets, or leaves out. */
+function mapOneByOne(h: Host, page: Superpage, base: number, first: number, stride: number): void {
+  const { slots } = h.tables;
+  const level = page.level - 1;
+  const left = level === page.target ? tableOffset(page.dfn, level) : -1;
+  for (let i = 0; i < SLOTS_PER_TABLE; i++) {
+    if (i === left) continue;
+    step(stepKind.ioWrite, base + i);
+    store(slots, base + i, first + i * stride);
+    updateMarkers(slots, base, i, level, entryKind.leaf);
+  }
+}

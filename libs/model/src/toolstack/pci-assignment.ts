@@ -1,0 +1,159 @@
+// One device to one domain, as libxl's device_pci_add and device_pci_remove: the checks and messages of libxl, the assignment,
+// the permission for its memory windows, and (the device model's part) their mapping where firmware put them.
+// Which devices may be given away at all is kept in xenstore, as libxl keeps it under /libxl/pciback.
+import { DOMID_IO, formatSbdf } from '../frames/addresses.ts';
+import type { DeviceConfig } from '../host-config.ts';
+import { DEV_RDM_RELAXED, type Hypercalls } from '../hypercall/calls.ts';
+import { errno, errnoName } from '../hypercall/errno.ts';
+import type { AttachedDevice } from './built-domain.ts';
+import { ERROR_FAIL, ERROR_INVAL } from './passthrough-policy.ts';
+import { type PciDevice, pciSbdf } from './pci-spec.ts';
+import { failure, type OpResult, type ToolstackPorts } from './ports.ts';
+
+const PAGE = 4096;
+const CONTROL_DOMID = 0;
+
+/** xenstore accepts no colon or dot. */
+const assignableKey = (sbdf: number): string => `libxl/pciback/${formatSbdf(sbdf as never).replaceAll(/[:.]/g, '-')}`;
+
+const short = ({ domain, bus, dev, func }: PciDevice): string =>
+  `${domain.toString(16)}:${bus.toString(16)}:${dev.toString(16)}.${func.toString(16)}`;
+
+export function findDevice(ports: Pick<ToolstackPorts, 'devices'>, sbdf: number): DeviceConfig | null {
+  return ports.devices.find((device) => device.sbdf === sbdf) ?? null;
+}
+
+export const isAssignable = (ports: Pick<ToolstackPorts, 'xenstore'>, sbdf: number): boolean =>
+  ports.xenstore.read(CONTROL_DOMID, assignableKey(sbdf)) !== null;
+
+/** Devices in the order the host lists them. */
+export const assignableDevices = (ports: ToolstackPorts): readonly DeviceConfig[] =>
+  ports.devices.filter(({ sbdf }) => isAssignable(ports, sbdf));
+
+/** xl pci-assignable-add: taken from dom0 and quarantined. Doing it again is fine. */
+export function makeAssignable(ports: ToolstackPorts, sbdf: number): OpResult {
+  const name = formatSbdf(sbdf as never);
+  if (!findDevice(ports, sbdf)) return failure(ERROR_INVAL, `${name}: no such device on this host`);
+  if (isAssignable(ports, sbdf)) return { ok: true, log: [`${name} already assigned to pciback`] };
+  const { rc } = ports.port.call({ op: 'assign_device', domid: DOMID_IO, sbdf, flags: 0 });
+  if (rc < 0) return failure(ERROR_FAIL, `failed to quarantine ${name}: ${errnoName(rc)}`);
+  ports.xenstore.write(CONTROL_DOMID, assignableKey(sbdf), '');
+  return { ok: true, log: [] };
+}
+
+/** xl pci-assignable-remove: back to dom0. */
+export function unmakeAssignable(ports: ToolstackPorts, sbdf: number): OpResult {
+  const name = formatSbdf(sbdf as never);
+  if (!isAssignable(ports, sbdf)) return failure(ERROR_INVAL, `${name}: not assignable, nothing to give back`);
+  const { rc } = ports.port.call({ op: 'deassign_device', domid: DOMID_IO, sbdf });
+  if (rc < 0) return failure(ERROR_FAIL, `failed to de-quarantine ${name}: ${errnoName(rc)}`);
+  ports.xenstore.remove(CONTROL_DOMID, assignableKey(sbdf));
+  return { ok: true, log: [] };
+}
+
+interface Window {
+  readonly mfn: number;
+  readonly pages: number;
+  /** Register's index, to find where firmware put it. */
+  readonly index: number | 'rom';
+}
+
+const windowsOf = (device: DeviceConfig): readonly Window[] =>
+  device.bars
+    .filter(({ kind }) => kind !== 'io' && kind !== 'rom')
+    .map(({ hostAddr, size, index }) => ({ mfn: Math.floor(hostAddr / PAGE), pages: Math.ceil(size / PAGE), index }));
+
+/** XEN_DOMCTL_memory_mapping, advanced as far as each call went. Removal goes on after errors, as libxc's does. */
+function mapWindow(port: Hypercalls, domid: number, gfn: number, mfn: number, pages: number, add: boolean): number {
+  let done = 0;
+  while (done < pages) {
+    const nrMfns = pages - done;
+    const { rc } = port.call({
+      op: 'memory_mapping',
+      domid,
+      firstGfn: gfn + done,
+      firstMfn: mfn + done,
+      nrMfns,
+      add,
+    });
+    if (rc < 0) return rc;
+    done += rc === 0 ? nrMfns : rc;
+  }
+  return 0;
+}
+
+function permit(port: Hypercalls, domid: number, device: DeviceConfig, allow: boolean): number {
+  for (const { mfn, pages } of windowsOf(device)) {
+    const { rc } = port.call({ op: 'iomem_permission', domid, firstMfn: mfn, nrMfns: pages, allow });
+    if (rc < 0 && allow) return rc;
+  }
+  return 0;
+}
+
+/** libxl's refusals before anything is changed; null: go on. */
+function refusal(ports: ToolstackPorts, domid: number, pci: PciDevice): string | null {
+  const sbdf = pciSbdf(pci);
+  const { rc } = ports.port.call({ op: 'test_assign_device', domid, sbdf });
+  if (rc < 0) {
+    const why = rc === -errno.EOPNOTSUPP ? 'cannot be assigned - no IOMMU' : 'already assigned to a different guest';
+    return `PCI device ${formatSbdf(sbdf)} ${why}?`;
+  }
+  return isAssignable(ports, sbdf) ? null : `PCI device ${short(pci)} is not assignable`;
+}
+
+/** Where firmware put a window, by BAR index; null: it did not place it. Empty on hotplug: the guest's system places it. */
+export type WindowPlaces = ReadonlyMap<number | 'rom', number>;
+
+/** Everything or nothing. */
+export function attachDevice(
+  ports: ToolstackPorts,
+  domid: number,
+  pci: PciDevice,
+  places: WindowPlaces,
+): OpResult<{ readonly attached: AttachedDevice }> {
+  const { port } = ports;
+  const sbdf = pciSbdf(pci);
+  const device = findDevice(ports, sbdf);
+  if (!device) return failure(ERROR_INVAL, `PCI device ${short(pci)} is not assignable`);
+  if (pci.seize && !isAssignable(ports, sbdf)) {
+    const seized = makeAssignable(ports, sbdf);
+    if (!seized.ok) return seized;
+  }
+  const refused = refusal(ports, domid, pci);
+  if (refused !== null) return failure(ERROR_FAIL, refused);
+  // An unset policy is strict for a device.
+  const flags = pci.rdmPolicy === 'relaxed' ? DEV_RDM_RELAXED : 0;
+  const { rc } = port.call({ op: 'assign_device', domid, sbdf, flags });
+  if (rc < 0) return failure(ERROR_FAIL, 'xc_assign_device failed', [`assign_device: ${errnoName(rc)}`]);
+  const windows: AttachedDevice['windows'][number][] = [];
+  const attached = { pci, sbdf, windows };
+  const permission = permit(port, domid, device, true);
+  if (permission < 0) {
+    detachDevice(ports, domid, attached);
+    return failure(ERROR_FAIL, 'xc_domain_iomem_permission failed', [`iomem_permission: ${errnoName(permission)}`]);
+  }
+  for (const { mfn, pages, index } of windowsOf(device)) {
+    const address = places.get(index);
+    if (address === undefined) continue;
+    const window = { gfn: Math.floor(address / PAGE), mfn, pages };
+    const mapped = mapWindow(port, domid, window.gfn, mfn, pages, true);
+    windows.push(window);
+    if (mapped === 0) continue;
+    detachDevice(ports, domid, attached);
+    return failure(ERROR_FAIL, 'xc_domain_memory_mapping failed', [`memory_mapping: ${errnoName(mapped)}`]);
+  }
+  return { ok: true, log: [], attached };
+}
+
+/** Windows, permissions, then the device itself: it goes back to quarantine. */
+export function detachDevice(ports: ToolstackPorts, domid: number, attached: AttachedDevice): OpResult {
+  const { port } = ports;
+  const { sbdf, windows } = attached;
+  const device = findDevice(ports, sbdf);
+  for (const { gfn, mfn, pages } of windows) mapWindow(port, domid, gfn, mfn, pages, false);
+  if (device) permit(port, domid, device, false);
+  const { rc } = port.call({ op: 'deassign_device', domid, sbdf });
+  return rc < 0
+    ? failure(ERROR_FAIL, 'xc_deassign_device failed', [`deassign_device: ${errnoName(rc)}`])
+    : { ok: true, log: [] };
+}

@@ -1,0 +1,158 @@
+// What is said about guests beside their hypercalls: the specification in a boot job, commands to a running guest through its
+// supervisor, and the stream of what guests report. Trusted processes only; a guest process itself reaches none of it.
+
+import { z } from 'zod';
+import type { GuestCommand, GuestEventName, GuestEvents, GuestSpec, WorkloadSpec } from '#model/guest/guest-spec';
+import type { ControlProtocol } from './control.ts';
+import { guestQueue } from './names.ts';
+
+const count = z.int().min(0);
+const domid = z.int().min(0).max(0xffff);
+const frame = z
+  .int()
+  .min(0)
+  .max(2 ** 37);
+const choice = z.enum(['untouched', 'touched', 'any']);
+
+const workloadBase = { id: z.string().min(1).max(128), vcpu: count.optional() };
+const workload = z.discriminatedUnion('kind', [
+  z.object({
+    ...workloadBase,
+    kind: z.literal('memory'),
+    mb: count,
+    framesPerSecond: z.number().min(0),
+    verify: z.boolean(),
+  }),
+  z.object({
+    ...workloadBase,
+    kind: z.literal('gpu'),
+    device: count,
+    choice,
+    gfn: frame.nullable(),
+    bufferFrames: count,
+    burstFrames: count,
+    attempts: count,
+    onFault: z.enum(['crash', 'count']),
+    resetsBeforeCrash: count,
+  }),
+  z.object({
+    ...workloadBase,
+    kind: z.literal('nic'),
+    device: count,
+    ringFrames: count,
+    passes: count,
+    verifyEvery: count,
+  }),
+]);
+// An absent option: zod says `undefined`, which JSON cannot carry.
+export const workloadSchema = workload as unknown as z.ZodType<WorkloadSpec>;
+
+const memoryMapEntry = z.object({ addr: count, size: count, type: z.literal([1, 2, 3, 4, 5]) });
+
+export const guestSpecSchema: z.ZodType<GuestSpec> = z.object({
+  domid,
+  name: z.string(),
+  control: z.boolean(),
+  vcpus: z.int().min(1).max(128),
+  seed: z.int(),
+  e820: z.array(memoryMapEntry).nullable(),
+  targetKb: count.nullable(),
+  staticMaxKb: count.nullable(),
+  bootTouchMb: count,
+  allocation: z.enum(['scattered', 'top-down']),
+  balloon: z.object({
+    enabled: z.boolean(),
+    order: z.enum(['4k', '2m']),
+    waitAtBoot: z.boolean(),
+    scrub: z.boolean(),
+    maxRetryCount: count,
+    hotplugMb: count,
+    bootTimeoutMs: count,
+  }),
+  foreignMapPlace: z.enum(['ballooned-hole', 'top-of-ram']),
+  workloads: z.array(workloadSchema).max(64),
+  timeScale: z.number().positive(),
+});
+
+const command = z.discriminatedUnion('do', [
+  z.object({ do: z.literal('target'), kib: count }),
+  z.object({ do: z.literal('start'), workload: workloadSchema }),
+  z.object({ do: z.literal('stop'), id: z.string() }),
+  z.object({
+    do: z.literal('gpu-dma'),
+    id: z.string(),
+    attempts: count,
+    choice: choice.optional(),
+    gfn: frame.optional(),
+  }),
+  z.object({
+    do: z.literal('foreign-copy'),
+    id: z.string(),
+    domid,
+    gfn: frame,
+    pages: count,
+    batch: z.int().min(1),
+    tag: z.int(),
+  }),
+  z.object({ do: z.literal('shutdown'), reason: count }),
+]);
+export const guestCommandSchema = command as unknown as z.ZodType<GuestCommand>; // as above
+
+/** To the supervisor of one guest. */
+export const guestRequestSchema = z.discriminatedUnion('op', [
+  /** `await`: the reply carries the guest's first event of that name (and that `id`) after the command. */
+  z.object({
+    op: z.literal('command'),
+    command: guestCommandSchema,
+    await: z.object({ event: z.string(), id: z.string().nullable(), timeoutMs: count }).nullable(),
+  }),
+  /** Ends the guest process; the domain is the toolstack's business. */
+  z.object({ op: z.literal('stop') }),
+]);
+export type GuestRequest = z.infer<typeof guestRequestSchema>;
+
+export const guestReplySchema = z.object({
+  /** What was awaited; null: nothing was, or it did not come in time. */
+  event: z.object({ name: z.string(), data: z.record(z.string(), z.unknown()) }).nullable(),
+});
+export type GuestReply = z.infer<typeof guestReplySchema>;
+
+export const guestControl = (domid: number): ControlProtocol<GuestRequest, GuestReply> => ({
+  queue: guestQueue(domid),
+  request: guestRequestSchema,
+  reply: guestReplySchema,
+});
+
+type EventOf<N extends GuestEventName> = { readonly kind: 'event'; readonly name: N; readonly data: GuestEvents[N] };
+export type GuestEvent = { [N in GuestEventName]: EventOf<N> }[GuestEventName];
+
+/** What happened to a guest, or in it. */
+export type GuestHappening =
+  | {
+      readonly kind: 'placed';
+      readonly guest: string;
+      readonly agent: string;
+      readonly agentPid: number;
+      readonly pid: number;
+    }
+  | GuestEvent
+  /** The guest's process is gone. `expected`: it was stopped, or its domain had shut down. */
+  | {
+      readonly kind: 'exit';
+      readonly code: number | null;
+      readonly signal: string | null;
+      readonly why: string;
+      readonly expected: boolean;
+    };
+
+/** One record of the stream `guest`, as JSON text. */
+export type GuestNews = GuestHappening & {
+  readonly tsUs: number;
+  readonly domid: number;
+  readonly incarnation: number;
+};
+
+export const encodeGuestNews = (news: GuestNews): string => JSON.stringify(news);
+/** Written by a trusted process of this version. */
+export const decodeGuestNews = (record: Uint8Array): GuestNews =>
+  JSON.parse(Buffer.from(record).toString()) as GuestNews;
