@@ -38,6 +38,8 @@ export class HypervisorProcess {
   readonly child: ChildProcess;
   /** Exit status, or the signal's name. */
   readonly exited: Promise<number | string>;
+  /** From the start of the process to its readiness. */
+  upMs = 0;
   private output = '';
   private readonly closers: (() => unknown)[] = [];
   private control: ControlClient<HvRequest, HvReply> | null = null;
@@ -69,8 +71,8 @@ export class HypervisorProcess {
       HOSTLOOM_RUN_DIR: runDir,
     };
     const args = ['--enable-source-maps', MAIN];
-    const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'], execArgv: [] } as object);
-    const hypervisor = new HypervisorProcess(server, runDir, child as ChildProcess);
+    const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const hypervisor = new HypervisorProcess(server, runDir, child);
     try {
       await hypervisor.up();
     } catch (error) {
@@ -90,6 +92,7 @@ export class HypervisorProcess {
   }
 
   private async up(): Promise<void> {
+    const start = performance.now();
     const deadline = Date.now() + START_MS;
     let gone = false;
     void this.exited.then(() => {
@@ -100,6 +103,7 @@ export class HypervisorProcess {
       if (Date.now() > deadline) throw new Error(`the hypervisor is not up after ${START_MS} ms: ${this.output}`);
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+    this.upMs = performance.now() - start;
   }
 
   /** Asks the privileged queue. */

@@ -7,8 +7,8 @@ import { bank } from '#model/iommu/translation-cache';
 import { didOf } from '#model/iommu/vtd/invalidation';
 import { REASON_NO_WRITE, WALK_READ, WALK_WRITE, walkLevel, walkTables } from '#model/iommu/walk';
 import { levelOrder, slotFrame, slotLow, slotType } from '#model/p2m/entry';
-import { getEntry, Leaf, P2M_QUERY } from '#model/p2m/get-entry';
 import { leaves } from '#model/p2m/lifecycle';
+import { Leaf, peekEntry } from '#model/p2m/peek-entry';
 import { p2mTypeName } from '#model/p2m/types';
 import type { MemoryRun, Peek } from '#wire/hv-messages';
 
@@ -17,7 +17,7 @@ const LEVELS = 4;
 /** `sbdf`: also says whether that device's unit has the page in its IOTLB; null: any unit. */
 export function peek(h: Host, d: Domain, gfn: number, sbdf: number | null): Peek {
   const leaf = new Leaf();
-  if (d.isTranslated) getEntry(h, d, gfn, P2M_QUERY, leaf);
+  if (d.isTranslated) peekEntry(h, d, gfn, leaf);
   return {
     gfn,
     p2mType: p2mTypeName(leaf.type),

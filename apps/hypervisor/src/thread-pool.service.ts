@@ -7,7 +7,7 @@ import { HYPERVISOR_CONFIG, type HypervisorConfig } from './config.ts';
 import type { FromDma } from './dma/dma-messages.ts';
 import { HostService } from './host.service.ts';
 import { PanicService } from './panic.service.ts';
-import type { FromPcpu, ToPcpu, WorkItem } from './pcpu/work.ts';
+import { type FromPcpu, packItems, unpackResults, type WorkItem } from './pcpu/work.ts';
 import { RunQueue } from './run-queue.ts';
 import { TelemetryService } from './telemetry.service.ts';
 
@@ -89,8 +89,7 @@ export class ThreadPoolService {
   }
 
   private send(cpu: number, items: readonly WorkItem[]): void {
-    const message: ToPcpu = { items };
-    (this.threads[cpu] as Worker).postMessage(message);
+    (this.threads[cpu] as Worker).postMessage(packItems(items)); // ports exist for started threads only
     this.host.words.ring(cpu, true);
   }
 
@@ -98,7 +97,7 @@ export class ThreadPoolService {
     this.telemetry.take(message);
     if (message.spans) this.telemetry.spans(message.spans);
     if (message.panic) this.died(`CPU ${cpu}`, message.panic.text, message.panic.stack);
-    else if (message.results) this.runQueue.finished(cpu, message.results);
+    else if (message.results) this.runQueue.finished(cpu, unpackResults(message.results));
   }
 
   private fromDma(thread: number, message: FromDma): void {

@@ -140,6 +140,7 @@ export class DomainsService {
           return { ok: true };
         case 'place-guest':
           if (!kernel) throw new Error('a guest to place without a kernel to start');
+          if (!kernel.place) return { ok: true };
           await this.#placement.place(this.#guestSpec(pause.domain, kernel));
           return { ok: true };
         case 'stop-guest':

@@ -34,6 +34,9 @@ interface Followed {
   readonly placed: Placed;
   readonly heartbeat: Poll;
   readonly commands: Promise<ControlClient<GuestRequest, GuestReply>>;
+  /** Settles when its process is known to be gone. */
+  readonly gone: Promise<void>;
+  readonly isGone: () => void;
 }
 
 /** Nobody runs the domain's vCPUs any more. */
@@ -98,6 +101,7 @@ export class PlacementService {
   forget(domid: number): void {
     const followed = this.#followed.get(domid);
     this.#followed.delete(domid);
+    followed?.isGone();
     followed?.heartbeat.stop();
     void followed?.commands.then((client) => client.close()).catch(() => {});
   }
@@ -107,7 +111,8 @@ export class PlacementService {
     const followed = this.#followed.get(domid);
     if (!followed) return;
     const commands = await followed.commands;
-    await commands.request({ op: 'stop' }, STOP_MS).catch(() => {}); // it may have ended by itself
+    const stopped = commands.request({ op: 'stop' }, STOP_MS).catch(() => {}); // nobody took it: it has ended by itself
+    await Promise.race([stopped, followed.gone]);
     this.forget(domid);
   }
 
@@ -144,7 +149,8 @@ export class PlacementService {
       missingMs: knobs.heartbeatMissingMs,
       onMissing: (ms) => this.#lost(placed, `no heartbeat for ${(ms / 1000).toFixed(1)} s`),
     });
-    this.#followed.set(domid, { placed, heartbeat, commands: this.#openCommands(domid) });
+    const { promise: gone, resolve: isGone } = Promise.withResolvers<void>();
+    this.#followed.set(domid, { placed, heartbeat, commands: this.#openCommands(domid), gone, isGone });
     const early = this.#endedEarly.get(keyOf(placed));
     if (early !== undefined) this.#lost(placed, early);
   }

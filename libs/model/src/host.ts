@@ -1,14 +1,16 @@
 // A host: all its shared memory, and one thread's view of it. `createHost` allocates and boots; every thread then attaches
 // with its own CPU number. The view carries no state of its own beyond what the thread's stack holds (held locks excepted,
 // and those are mirrored in shared memory so that a panic can name them).
+
+import { DeviceQueues } from './device/device-queues.ts';
 import { Domain } from './domain/domain.ts';
 import { domainRecord, domainState } from './domain/domain-record.ts';
 import { DOMID_IO, type Domid } from './frames/addresses.ts';
 import { FrameTable } from './frames/frame-table.ts';
 import { Heap } from './frames/heap.ts';
 import type { HostConfig } from './host-config.ts';
-import { DeviceQueues } from './device/device-queues.ts';
 import { IommuState } from './iommu/iommu-state.ts';
+import { CpuTlbs } from './p2m/cpu-tlb.ts';
 import { Counters } from './shared-memory/counters.ts';
 import { CONTROL_DOMAIN_BIAS, type LockName, lockLevel } from './shared-memory/lock-order.ts';
 import { type LockDeclaration, LockTable } from './shared-memory/lock-table.ts';
@@ -16,7 +18,6 @@ import { Mutex } from './shared-memory/mutex.ts';
 import { PanicCell } from './shared-memory/panic.ts';
 import { RwLock } from './shared-memory/rwlock.ts';
 import { TablePages } from './shared-memory/table-pages.ts';
-import { CpuTlbs } from './p2m/cpu-tlb.ts';
 
 /** What the model reports to the process around it. Never called with a decision hanging on it. */
 export interface Platform {
@@ -52,7 +53,14 @@ export interface HostShared {
 }
 
 const GLOBAL_LOCKS = ['domctl', 'pcidevs', 'heap', 'tablePages', 'domainList'] as const satisfies readonly LockName[];
-const DOMAIN_LOCKS = ['p2m', 'pod', 'pageAlloc', 'paging', 'pci', 'iommuMapping'] as const satisfies readonly LockName[];
+const DOMAIN_LOCKS = [
+  'p2m',
+  'pod',
+  'pageAlloc',
+  'paging',
+  'pci',
+  'iommuMapping',
+] as const satisfies readonly LockName[];
 const DEVICE_LOCKS = ['deviceQueue'] as const satisfies readonly LockName[];
 const UNIT_LOCKS = ['iommuContext', 'iommuRegister'] as const satisfies readonly LockName[];
 /** Words of the slot table: next domid, next incarnation. */
@@ -65,7 +73,8 @@ function declareLocks(config: HostConfig): LockDeclaration[] {
   const all: LockDeclaration[] = GLOBAL_LOCKS.map((name) => ({ name, scope: -1, bias: 0 }));
   for (let slot = 0; slot < config.maxDomains; slot++) {
     // Slot 0 is dom0, the control domain.
-    for (const name of DOMAIN_LOCKS) all.push({ name, scope: slot, bias: slot === 0 && isMmLevel(name) ? CONTROL_DOMAIN_BIAS : 0 });
+    for (const name of DOMAIN_LOCKS)
+      all.push({ name, scope: slot, bias: slot === 0 && isMmLevel(name) ? CONTROL_DOMAIN_BIAS : 0 });
   }
   for (const unit of config.units) for (const name of UNIT_LOCKS) all.push({ name, scope: unit.id, bias: 0 });
   for (const index of config.devices.keys()) for (const name of DEVICE_LOCKS) all.push({ name, scope: index, bias: 0 });

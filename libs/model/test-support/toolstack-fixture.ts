@@ -1,5 +1,4 @@
 // The toolstack's ports over a real host in one thread: xenstore as a plain map, pauses answered by the caller.
-import type { Answer } from '#model/hypercall/calls';
 import type { HostCaps } from '#model/toolstack/build-info';
 import type { BuiltDomain } from '#model/toolstack/built-domain';
 import { type GuestConfig, parseGuestConfig } from '#model/toolstack/guest-config';
@@ -60,5 +59,3 @@ export function built(result: { ok: boolean; domain?: BuiltDomain; log?: readonl
   if (!result.ok || !result.domain) throw new Error(`not built: ${result.log?.join('; ')}`);
   return result.domain;
 }
-
-export type { Answer };

@@ -12,91 +12,112 @@ const frame = z
   .int()
   .min(0)
   .max(2 ** 37);
-const choice = z.enum(['untouched', 'touched', 'any']);
+
+/** Without `readonly` and `?`, which schemas do not know. */
+type Bare<T> = T extends readonly (infer E)[]
+  ? Bare<E>[]
+  : T extends object
+    ? { [K in keyof T]-?: Bare<Exclude<T[K], undefined>> }
+    : T;
+/** Builds only where a schema and the model's type say the same, key by key. */
+type Agrees<S extends z.ZodType, T> = [Bare<z.infer<S>>] extends [Bare<T>]
+  ? [Bare<T>] extends [Bare<z.infer<S>>]
+    ? S
+    : never
+  : never;
+/** An absent option is `undefined` to zod, which JSON cannot carry: the schema reads T. */
+const schemaOf =
+  <T>() =>
+  <S extends z.ZodType>(schema: Agrees<S, T>): z.ZodType<T> =>
+    schema as unknown as z.ZodType<T>;
 
 const workloadBase = { id: z.string().min(1).max(128), vcpu: count.optional() };
-const workload = z.discriminatedUnion('kind', [
-  z.object({
-    ...workloadBase,
-    kind: z.literal('memory'),
-    mb: count,
-    framesPerSecond: z.number().min(0),
-    verify: z.boolean(),
-  }),
-  z.object({
-    ...workloadBase,
-    kind: z.literal('gpu'),
-    device: count,
-    choice,
-    gfn: frame.nullable(),
-    bufferFrames: count,
-    burstFrames: count,
-    attempts: count,
-    onFault: z.enum(['crash', 'count']),
-    resetsBeforeCrash: count,
-  }),
-  z.object({
-    ...workloadBase,
-    kind: z.literal('nic'),
-    device: count,
-    ringFrames: count,
-    passes: count,
-    verifyEvery: count,
-  }),
-]);
-// An absent option: zod says `undefined`, which JSON cannot carry.
-export const workloadSchema = workload as unknown as z.ZodType<WorkloadSpec>;
+export const workloadSchema = schemaOf<WorkloadSpec>()(
+  z.discriminatedUnion('kind', [
+    z.object({
+      ...workloadBase,
+      kind: z.literal('memory'),
+      mb: count,
+      framesPerSecond: z.number().min(0),
+      verify: z.boolean(),
+      onCorruption: z.enum(['panic', 'count']),
+    }),
+    z.object({
+      ...workloadBase,
+      kind: z.literal('gpu'),
+      device: count,
+      bufferGfn: frame.nullable(),
+      bufferFrames: count,
+      bursts: count,
+      burstFrames: count,
+      framesPerSecond: z.number().min(0),
+      onFault: z.enum(['crash', 'count']),
+      resetsBeforeCrash: count,
+    }),
+    z.object({
+      ...workloadBase,
+      kind: z.literal('nic'),
+      device: count,
+      ringFrames: count,
+      framesPerSecond: z.number().min(0),
+      passes: count,
+      verifyEvery: count,
+    }),
+  ]),
+);
 
 const memoryMapEntry = z.object({ addr: count, size: count, type: z.literal([1, 2, 3, 4, 5]) });
 
-export const guestSpecSchema: z.ZodType<GuestSpec> = z.object({
-  domid,
-  name: z.string(),
-  control: z.boolean(),
-  vcpus: z.int().min(1).max(128),
-  seed: z.int(),
-  e820: z.array(memoryMapEntry).nullable(),
-  targetKb: count.nullable(),
-  staticMaxKb: count.nullable(),
-  bootTouchMb: count,
-  allocation: z.enum(['scattered', 'top-down']),
-  balloon: z.object({
-    enabled: z.boolean(),
-    order: z.enum(['4k', '2m']),
-    waitAtBoot: z.boolean(),
-    scrub: z.boolean(),
-    maxRetryCount: count,
-    hotplugMb: count,
-    bootTimeoutMs: count,
-  }),
-  foreignMapPlace: z.enum(['ballooned-hole', 'top-of-ram']),
-  workloads: z.array(workloadSchema).max(64),
-  timeScale: z.number().positive(),
-});
-
-const command = z.discriminatedUnion('do', [
-  z.object({ do: z.literal('target'), kib: count }),
-  z.object({ do: z.literal('start'), workload: workloadSchema }),
-  z.object({ do: z.literal('stop'), id: z.string() }),
+export const guestSpecSchema = schemaOf<GuestSpec>()(
   z.object({
-    do: z.literal('gpu-dma'),
-    id: z.string(),
-    attempts: count,
-    choice: choice.optional(),
-    gfn: frame.optional(),
-  }),
-  z.object({
-    do: z.literal('foreign-copy'),
-    id: z.string(),
     domid,
-    gfn: frame,
-    pages: count,
-    batch: z.int().min(1),
-    tag: z.int(),
+    name: z.string(),
+    control: z.boolean(),
+    vcpus: z.int().min(1).max(128),
+    seed: z.int(),
+    e820: z.array(memoryMapEntry).nullable(),
+    targetKb: count.nullable(),
+    staticMaxKb: count.nullable(),
+    bootTouchMb: count,
+    allocation: z.enum(['scattered', 'top-down']),
+    balloon: z.object({
+      enabled: z.boolean(),
+      order: z.enum(['4k', '2m']),
+      waitAtBoot: z.boolean(),
+      scrub: z.boolean(),
+      maxRetryCount: count,
+      hotplugMb: count,
+      bootTimeoutMs: count,
+    }),
+    foreignMapPlace: z.enum(['ballooned-hole', 'top-of-ram']),
+    workloads: z.array(workloadSchema).max(64),
+    timeScale: z.number().positive(),
   }),
-  z.object({ do: z.literal('shutdown'), reason: count }),
-]);
-export const guestCommandSchema = command as unknown as z.ZodType<GuestCommand>; // as above
+);
+
+export const guestCommandSchema = schemaOf<GuestCommand>()(
+  z.discriminatedUnion('do', [
+    z.object({ do: z.literal('target'), kib: count }),
+    z.object({ do: z.literal('start'), workload: workloadSchema }),
+    z.object({ do: z.literal('stop'), id: z.string() }),
+    z.object({
+      do: z.literal('gpu-dma'),
+      device: count,
+      attempts: count,
+      place: z.union([z.literal(['untouched', 'touched', 'rmrr']), frame]),
+    }),
+    z.object({
+      do: z.literal('foreign-copy'),
+      id: z.string(),
+      domid,
+      gfn: frame,
+      pages: count,
+      batch: z.int().min(1),
+      tag: z.int(),
+    }),
+    z.object({ do: z.literal('shutdown'), reason: count }),
+  ]),
+);
 
 /** To the supervisor of one guest. */
 export const guestRequestSchema = z.discriminatedUnion('op', [

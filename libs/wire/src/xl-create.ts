@@ -25,6 +25,7 @@ const kernelOptions = z.object({
     .partial()
     .default({}),
   workloads: z.array(workloadSchema).max(64).default([]),
+  place: z.boolean().default(true),
 });
 
 /** Options not given take the values above; of the balloon's, those of the model. */
@@ -34,6 +35,8 @@ export interface KernelOptions {
   readonly allocation?: 'scattered' | 'top-down';
   readonly balloon?: Partial<Omit<BalloonSpec, 'order'>>;
   readonly workloads?: readonly WorkloadSpec[];
+  /** false: nobody runs its vCPUs; it is built, and that is all. */
+  readonly place?: boolean;
 }
 export type ReadKernelOptions = z.infer<typeof kernelOptions>;
 

@@ -27,6 +27,7 @@ const COMMAND_TIMEOUT_MS = 10_000;
 const XL_TAKE_MS = 10_000;
 export const XL_REPLY_MS = 120_000;
 const AGENT_WAIT_MS = 10_000;
+const FAREWELL_MS = 500;
 
 type ReplyOf<O extends HvRequest['op']> = Extract<HvReply, { op: O }>;
 
@@ -81,7 +82,9 @@ export class HostInstance {
   #xl: ControlClient<XlRequest, XlReply> | null = null;
   readonly #commands = new Map<number, Promise<ControlClient<GuestRequest, GuestReply>>>();
   readonly #gone = Promise.withResolvers<HostGone>();
+  #isGone = false;
   #stopping: Promise<void> | null = null;
+  #stopped: Promise<void> | null = null;
 
   private constructor({ plan, logDir, onPhase = () => {} }: HostInstanceOptions) {
     this.plan = plan;
@@ -112,6 +115,10 @@ export class HostInstance {
   /** Settles, with why, when the host cannot go on. Never while it is well, nor by `stop` or a kill that was asked for. */
   get gone(): Promise<HostGone> {
     return this.#gone.promise;
+  }
+
+  get isGone(): boolean {
+    return this.#isGone;
   }
 
   /** An administrator's connection. */
@@ -155,10 +162,16 @@ export class HostInstance {
     return this.#hypervisor?.pid ?? 0;
   }
 
+  /** Ends the processes, Redis excepted: what they said last can still be read. Safe to call twice. */
+  stopProcesses(): Promise<void> {
+    this.#stopping ??= this.#endProcesses();
+    return this.#stopping;
+  }
+
   /** Ends everything; safe to call twice, and in the middle of a start. */
   stop(): Promise<void> {
-    this.#stopping ??= this.#end();
-    return this.#stopping;
+    this.#stopped ??= this.stopProcesses().then(() => this.#endRedis());
+    return this.#stopped;
   }
 
   async #start(): Promise<void> {
@@ -281,17 +294,22 @@ export class HostInstance {
   }
 
   #lost(why: string): void {
-    if (!this.#stopping) this.#gone.resolve(new HostGone(why));
+    if (this.#stopping) return;
+    this.#isGone = true;
+    this.#gone.resolve(new HostGone(why));
   }
 
-  async #end(): Promise<void> {
+  async #endProcesses(): Promise<void> {
     unregisterHost(this.hostId);
     const commands = await Promise.allSettled(this.#commands.values());
     const clients = commands.flatMap((settled) => (settled.status === 'fulfilled' ? [settled.value] : []));
     // Redis may be gone, and closing waits for it: what hangs is cut off with the connection.
     const closing = Promise.allSettled([this.#hv, this.#xl, ...clients].map((client) => client?.close()));
-    await Promise.race([closing, new Promise((resolve) => setTimeout(resolve, 500).unref())]);
-    await this.#group.stop();
+    await Promise.race([closing, new Promise((resolve) => setTimeout(resolve, FAREWELL_MS).unref())]);
+    await this.#group.stop(this.#hypervisor);
+  }
+
+  async #endRedis(): Promise<void> {
     await this.#removeKeys();
     this.#redis?.disconnect();
     await this.#redisServer?.stop();

@@ -138,9 +138,10 @@ export class ProcessGroup {
     return child;
   }
 
-  /** Ends the latest first: what serves others goes after them. */
-  async stop(): Promise<void> {
-    for (const child of this.#processes.toReversed()) await child.stop();
+  /** Ends all of them, `last` after the others, which it serves. */
+  async stop(last: HostProcess | null): Promise<void> {
+    await Promise.all(this.#processes.filter((child) => child !== last).map((child) => child.stop()));
+    await last?.stop();
     this.#reaper.dismiss();
   }
 }

@@ -21,6 +21,15 @@ export interface VerbRecord extends XlReply {
   readonly verb: string;
 }
 
+/** What one step of the timeline cost. */
+export interface StepCost {
+  readonly text: string;
+  readonly line: number;
+  readonly before: Readonly<Record<string, number>>;
+  readonly after: Readonly<Record<string, number>>;
+  readonly us: number;
+}
+
 export const nowUs = (): number => Math.round((performance.timeOrigin + performance.now()) * 1000);
 
 export class TwinState {
@@ -30,6 +39,7 @@ export class TwinState {
   readonly startedUs = nowUs();
   readonly timeline: TimelineEvent[] = [];
   readonly verbs: VerbRecord[] = [];
+  readonly steps: StepCost[] = [];
   /** Violations found at safepoints and by the steps, by invariant. */
   readonly found = new Map<string, InvariantViolation>();
   /** Names of all domains that existed, by domid. */

@@ -78,8 +78,7 @@ function startKernel(placement: GuestPlacement, clients: readonly HypercallClien
     },
     onEvent: (event) => {
       report(event);
-      if (event.name === 'running' && spec.balloon.enabled)
-        xenstore.write('control/feature-balloon', '1').catch(() => {});
+      if (event.name === 'balloonReady') xenstore.write('control/feature-balloon', '1').catch(() => {});
     },
     onDead: () => end(0, 'its kernel runs no more', true),
     onCutOff: (_, text) => end(EXIT_HOST_GONE, `no more calls of domain ${spec.domid} are answered: ${text}`, false),

@@ -14,7 +14,7 @@ export interface VcpusOptions {
   readonly spec: GuestSpec;
   readonly send: (vcpu: number, calls: readonly Call[]) => Promise<Answers>;
   readonly onEvent: (event: TimedEvent) => void;
-  /** The kernel runs no more: it shut its domain down. Called once. */
+  /** The kernel runs no more: it has shut its domain down. Called once. */
   readonly onDead: () => void;
   /** A hypercall got no answer and never will. */
   readonly onCutOff: (code: string, text: string) => void;
@@ -36,7 +36,8 @@ export class Vcpus {
   /** Commands so far, for vCPUs that are not started yet. */
   readonly #commands: GuestCommand[] = [];
   readonly #bootedAt = performance.timeOrigin + performance.now();
-  #dead = false;
+  #deadVcpus = 0;
+  #ended = false;
 
   constructor(options: VcpusOptions) {
     this.#options = options;
@@ -49,7 +50,7 @@ export class Vcpus {
   }
 
   #start(vcpu: number, boot: VcpuThreadData['boot']): void {
-    const port = serveSyncPort((calls) => this.#options.send(vcpu, calls));
+    const port = serveSyncPort((calls) => this.#send(vcpu, calls));
     const { port1: ours, port2: inbox } = new MessageChannel();
     const data: VcpuThreadData = { vcpu, end: port.end, inbox, bootedAt: this.#bootedAt, boot };
     const worker = new Worker(new URL(`./vcpu-thread${extname(import.meta.url)}`, import.meta.url), {
@@ -63,6 +64,21 @@ export class Vcpus {
     this.#running.push(started);
   }
 
+  /** All vCPUs see a dying kernel at once, but only the one whose call shuts the domain down has the last word. */
+  async #send(vcpu: number, calls: readonly Call[]): Promise<Answers> {
+    try {
+      return await this.#options.send(vcpu, calls);
+    } finally {
+      if (calls.some(({ op }) => op === 'shutdown')) this.#isDead();
+    }
+  }
+
+  #isDead(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#options.onDead();
+  }
+
   #hear(message: FromVcpu): void {
     switch (message.say) {
       case 'booted':
@@ -72,8 +88,7 @@ export class Vcpus {
         this.#options.onEvent(message.event);
         return;
       case 'dead':
-        if (!this.#dead) this.#options.onDead();
-        this.#dead = true;
+        if (++this.#deadVcpus === this.#running.length) this.#isDead();
         return;
       case 'cut off':
         this.#options.onCutOff(message.code, message.text);

@@ -6,7 +6,7 @@ import { recorder, smallConfig } from '../../../../libs/model/test-support/p2m-f
 import { SharedWords } from '../shared-words.ts';
 import { ReportBuffer } from '../thread-setup.ts';
 import { PcpuLoop } from './pcpu-loop.ts';
-import type { FromPcpu, ToPcpu, WorkItem, WorkResult } from './work.ts';
+import { type FromPcpu, packItems, type ToPcpu, unpackResults, type WorkItem, type WorkResult } from './work.ts';
 
 const MIB_FRAMES = 256;
 
@@ -27,7 +27,7 @@ function setUp() {
   const host = new Host(shared, 0, recorder());
   const port = { receive: () => inbox.shift() ?? null, post: (message: FromPcpu) => posted.push(message) };
   const loop = new PcpuLoop(host, words, port, new ReportBuffer(words), false);
-  const results = (): WorkResult[] => posted.flatMap((message) => message.results ?? []);
+  const results = (): WorkResult[] => posted.flatMap((message) => unpackResults(message.results ?? '[]'));
   let id = 0;
   const item = (calls: readonly Call[], vcpu = 0): WorkItem => ({
     id: ++id,
@@ -37,7 +37,7 @@ function setUp() {
     calls,
     state: null,
   });
-  return { host, words, loop, results, item, give: (...items: WorkItem[]) => inbox.push({ items }) };
+  return { host, words, loop, results, item, give: (...items: WorkItem[]) => inbox.push(packItems(items)) };
 }
 
 const touch = (start: number, count: number): Call => ({ op: 'touch', frames: { start, count } });

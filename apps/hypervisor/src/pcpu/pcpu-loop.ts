@@ -13,7 +13,16 @@ import { runCall } from '#model/hypercall/dispatch';
 import { runQueuedFrees } from '#model/iommu/iommu';
 import type { SharedWords } from '../shared-words.ts';
 import { nowUs, type ReportBuffer } from '../thread-setup.ts';
-import type { FromPcpu, Span, ToPcpu, WorkEnd, WorkItem, WorkResult } from './work.ts';
+import {
+  type FromPcpu,
+  packResults,
+  type Span,
+  type ToPcpu,
+  unpackItems,
+  type WorkEnd,
+  type WorkItem,
+  type WorkResult,
+} from './work.ts';
 
 /** Xen's tick, scaled to calls of microseconds: a call that runs longer lets others in. */
 const SLICE_MS = 1;
@@ -130,7 +139,7 @@ export class PcpuLoop {
     this.words.clearArrived(this.host.cpu);
     let any = false;
     for (let message = this.inbox.receive(); message; message = this.inbox.receive()) {
-      for (const item of message.items) this.queue.push({ item, answers: [], state: item.state, us: 0 });
+      for (const item of unpackItems(message)) this.queue.push({ item, answers: [], state: item.state, us: 0 });
       any = true;
     }
     return any;
@@ -140,7 +149,7 @@ export class PcpuLoop {
   flush(): void {
     if (this.results.length === 0 && this.spans.length === 0 && this.reports.empty) return;
     this.inbox.post({
-      ...(this.results.length ? { results: this.results } : {}),
+      ...(this.results.length ? { results: packResults(this.results) } : {}),
       ...(this.spans.length ? { spans: this.spans } : {}),
       ...this.reports.take(),
     });

@@ -5,7 +5,7 @@ import { defaultPolicies, type HostConfig, tablePagesFor } from '../host-config.
 import type { MemoryMapEntry } from '../hypercall/calls.ts';
 import { checkInvariants } from '../invariants/check.ts';
 import { walkTables } from '../iommu/walk.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mType } from '../p2m/types.ts';
 import { bootHost } from './boot-host.ts';
 
@@ -40,7 +40,7 @@ function orders(h: Host, from: number, to: number): Map<number, number> {
   const found = new Map<number, number>();
   const leaf = new Leaf();
   for (let g = from; g < to; g += 2 ** leaf.order) {
-    getEntry(h, h.dom0, g, P2M_QUERY, leaf);
+    peekEntry(h, h.dom0, g, leaf);
     if (leaf.type === p2mType.ramRw) found.set(leaf.order, (found.get(leaf.order) ?? 0) + 1);
   }
   return found;
@@ -54,7 +54,7 @@ describe('a host that boots', () => {
     const found = orders(h, 0, 0x10000);
     expect(found.get(9)).toBeGreaterThanOrEqual(60);
     const leaf = new Leaf();
-    getEntry(h, d, 0x4800, P2M_QUERY, leaf);
+    peekEntry(h, d, 0x4800, leaf);
     expect(leaf.type).toBe(p2mType.mmioDm);
     expect(checkInvariants(h)).toEqual([]);
   });
@@ -62,7 +62,7 @@ describe('a host that boots', () => {
   it('maps an RMRR of a device of dom0 by identity, for CPU and device alike', () => {
     const { h, d } = boot({ ...split, policies: { ...defaultPolicies, iommuTables: 'separate' } }, 64);
     const leaf = new Leaf();
-    expect(getEntry(h, d, 0x4105, P2M_QUERY, leaf)).toBe(0x4105);
+    expect(peekEntry(h, d, 0x4105, leaf)).toBe(0x4105);
     expect(leaf.type).toBe(p2mType.mmioDirect);
     const found = walkTables(h.tables.slots, d.r.iommuRoot, 0x4105, 2, 4);
     expect(Math.floor(found / 65536)).toBe(0x4105);
@@ -71,7 +71,7 @@ describe('a host that boots', () => {
   it('mirrors dom0 into I/O tables of its own when EPT and IOMMU cannot share', () => {
     const { h, d } = boot({ ...split, policies: { ...defaultPolicies, iommuTables: 'separate' } }, 64);
     const leaf = new Leaf();
-    const m = getEntry(h, d, 0x234, P2M_QUERY, leaf);
+    const m = peekEntry(h, d, 0x234, leaf);
     const found = walkTables(h.tables.slots, d.r.iommuRoot, 0x234, 2, 4);
     expect(Math.floor(found / 65536)).toBe(m);
   });

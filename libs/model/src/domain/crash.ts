@@ -1,10 +1,11 @@
 // How a domain dies of its own or its builder's fault: it is marked, its vCPUs stop at the next safepoint of theirs, and the
 // console says who crashed whom. The toolstack then applies on_crash; nothing is freed here.
-import { counter } from '../shared-memory/counters.ts';
-import { shutdownReason } from '../hypercall/calls.ts';
+
 import type { Host } from '../host.ts';
-import { domainRecord } from './domain-record.ts';
+import { shutdownReason } from '../hypercall/calls.ts';
+import { counter } from '../shared-memory/counters.ts';
 import type { Domain } from './domain.ts';
+import { domainRecord } from './domain-record.ts';
 
 const C_CRASH = counter('domain.crash');
 

@@ -16,7 +16,9 @@ export interface DomainLocks {
   readonly iommuMapping: Mutex;
 }
 
-type DomainFields = typeof domainRecord extends { view(b: SharedArrayBuffer, i: number, n: number): infer V } ? V : never;
+type DomainFields = typeof domainRecord extends { view(b: SharedArrayBuffer, i: number, n: number): infer V }
+  ? V
+  : never;
 
 export class Domain {
   readonly slot: number;

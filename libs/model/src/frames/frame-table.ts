@@ -2,8 +2,9 @@
 // arrays and the reference rules; who may allocate is heap.ts, who owns is assign.ts. It knows nothing of p2m or IOMMU.
 //
 // All arrays are lazily committed shared memory: zero must mean "free, owned by nobody, M2P invalid, contents zero".
-import type { Domid, Mfn } from './addresses.ts';
+
 import { step, stepKind } from '../shared-memory/step.ts';
+import type { Domid, Mfn } from './addresses.ts';
 
 /** Bits of `flags`. */
 export const frameFlag = {

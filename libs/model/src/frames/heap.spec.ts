@@ -47,7 +47,10 @@ describe('buddy allocator', () => {
 
   it('never hands out overlapping or misaligned blocks, whatever the order of requests (all orders 0…18)', () => {
     const request = fc.oneof(
-      { weight: 3, arbitrary: fc.record({ kind: fc.constant('alloc' as const), order: fc.integer({ min: 0, max: 18 }) }) },
+      {
+        weight: 3,
+        arbitrary: fc.record({ kind: fc.constant('alloc' as const), order: fc.integer({ min: 0, max: 18 }) }),
+      },
       { weight: 2, arbitrary: fc.record({ kind: fc.constant('free' as const), pick: fc.nat() }) },
     );
     fc.assert(

@@ -4,7 +4,7 @@ import { built, config, finish, type TestPorts, toolstackOn } from '../../test-s
 import { sbdf } from '../frames/addresses.ts';
 import { defaultPolicies, type HostConfig, tablePagesFor } from '../host-config.ts';
 import { checkInvariants } from '../invariants/check.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mType } from '../p2m/types.ts';
 import type { BuiltDomain } from '../toolstack/built-domain.ts';
 import { createDomain, defaultCreateOptions } from '../toolstack/domain-builder.ts';
@@ -142,7 +142,7 @@ function smallLeaves(host: RealHost): number {
   const leaf = new Leaf();
   let small = 0;
   for (let g = 0; g < 128 * 256; g += 2 ** leaf.order) {
-    getEntry(host.h, host.h.dom0, g, P2M_QUERY, leaf);
+    peekEntry(host.h, host.h.dom0, g, leaf);
     if (leaf.type === p2mType.ramRw && leaf.order === 0) small++;
   }
   return small;

@@ -62,7 +62,7 @@ export function deviceWait(
   if (!h.devices.knows(device, call.job, caller.domain.r.incarnation)) return rc(-errno.ENOENT);
   if (!h.devices.isDone(device, call.job)) return blocked({ on: 'device', sbdf: call.sbdf, job: call.job }, state);
   const { status, ...figures } = h.devices.result(device, call.job);
-  return done({ rc: -status, ...figures });
+  return done({ rc: status === 0 ? 0 : -status, ...figures });
 }
 
 /** Drops what is queued and, once the DMA thread has let go, lets the device master the bus again. */

@@ -24,7 +24,8 @@ const wish: CallOf<'createdomain'> = {
   vcpus: 2,
   deviceModel: true,
 };
-const create = (bed: Testbed, change: Partial<CallOf<'createdomain'>> = {}) => hypercall(bed, bed.dom0, { ...wish, ...change });
+const create = (bed: Testbed, change: Partial<CallOf<'createdomain'>> = {}) =>
+  hypercall(bed, bed.dom0, { ...wish, ...change });
 const firstDevice = (bed: Testbed): number => bed.h.config.devices[0]?.sbdf ?? 0;
 
 describe('createdomain', () => {
@@ -79,7 +80,9 @@ describe('privilege', () => {
     expect(hypercall(bed, d, { op: 'getdomaininfo', domid: 77 }).rc).toBe(-errno.EPERM);
     expect(hypercall(bed, d, { op: 'getdomaininfolist', first: 0, max: 9 }).rc).toBe(-errno.EPERM);
     expect(hypercall(bed, d, { op: 'assign_device', domid, sbdf: firstDevice(bed), flags: 0 }).rc).toBe(-errno.EPERM);
-    expect(hypercall(bed, d, { op: 'assign_device', domid: DOMID_IO, sbdf: firstDevice(bed), flags: 0 }).rc).toBe(-errno.EPERM);
+    expect(hypercall(bed, d, { op: 'assign_device', domid: DOMID_IO, sbdf: firstDevice(bed), flags: 0 }).rc).toBe(
+      -errno.EPERM,
+    );
     expect(hypercall(bed, d, { op: 'set_pod_target', domid, targetPages: 1 }).rc).toBe(-errno.EPERM);
     expect(hypercall(bed, d, { op: 'claim_pages', domid, pages: 1 }).rc).toBe(-errno.EPERM);
     expect(hypercall(bed, d, { op: 'physinfo' }).rc).toBe(-errno.EPERM);
@@ -112,7 +115,9 @@ describe('pause, shutdown and what xl list shows', () => {
     hypercall(bed, bed.dom0, { op: 'remote_shutdown', domid: d.domid, reason: shutdownReason.crash });
     const flags = hypercall(bed, bed.dom0, { op: 'getdomaininfo', domid: d.domid }).info?.flags ?? 0;
     expect([(flags >> 16) & 0xff, flags & domInfoFlag.shutdown]).toEqual([shutdownReason.reboot, domInfoFlag.shutdown]);
-    expect(hypercall(bed, bed.dom0, { op: 'getdomaininfolist', first: 1, max: 1 }).infos?.map((i) => i.domid)).toEqual([1]);
+    expect(hypercall(bed, bed.dom0, { op: 'getdomaininfolist', first: 1, max: 1 }).infos?.map((i) => i.domid)).toEqual([
+      1,
+    ]);
   });
 
   it('a guest’s console lines carry its number, one line each, nothing unprintable', () => {
@@ -128,7 +133,13 @@ describe('max_mem and the paging pool', () => {
     const bed = bootTestbed();
     const d = makeGuest(bed, { maxPages: 64 });
     const populate = (start: number) =>
-      hypercall(bed, d, { op: 'populate_physmap', domid: d.domid, order: 0, memFlags: 0, extents: { start, count: 32 } }).rc;
+      hypercall(bed, d, {
+        op: 'populate_physmap',
+        domid: d.domid,
+        order: 0,
+        memFlags: 0,
+        extents: { start, count: 32 },
+      }).rc;
     expect(populate(0)).toBe(32);
     expect(hypercall(bed, bed.dom0, { op: 'max_mem', domid: d.domid, maxKb: 40 }).rc).toBe(0);
     expect([populate(32), d.r.totPages]).toEqual([0, 32]);
@@ -181,7 +192,8 @@ describe('I/O memory', () => {
 });
 
 describe('claims', () => {
-  const claim = (bed: Testbed, domid: number, pages: number) => hypercall(bed, bed.dom0, { op: 'claim_pages', domid, pages }).rc;
+  const claim = (bed: Testbed, domid: number, pages: number) =>
+    hypercall(bed, bed.dom0, { op: 'claim_pages', domid, pages }).rc;
 
   it('promises memory that others cannot take, and is consumed page by page', () => {
     const bed = bootTestbed({ frames: 16_384 });
@@ -191,7 +203,8 @@ describe('claims', () => {
     expect(claim(bed, a.domid, 20)).toBe(-errno.EINVAL);
     expect(claim(bed, b.domid, 11)).toBe(-errno.ENOMEM);
     const populate = (d: typeof a, count: number) =>
-      hypercall(bed, d, { op: 'populate_physmap', domid: d.domid, order: 0, memFlags: 0, extents: { start: 0, count } }).rc;
+      hypercall(bed, d, { op: 'populate_physmap', domid: d.domid, order: 0, memFlags: 0, extents: { start: 0, count } })
+        .rc;
     expect(populate(b, 20)).toBe(10);
     expect(populate(a, 100)).toBe(100);
     expect([a.r.outstandingPages, bed.h.heap.claimedPages]).toEqual([free - 110, free - 110]);
@@ -203,7 +216,13 @@ describe('claims', () => {
   it('refuses sizes that make no sense', () => {
     const bed = bootTestbed();
     const d = makeGuest(bed, { maxPages: 100 });
-    hypercall(bed, d, { op: 'populate_physmap', domid: d.domid, order: 0, memFlags: 0, extents: { start: 0, count: 10 } });
+    hypercall(bed, d, {
+      op: 'populate_physmap',
+      domid: d.domid,
+      order: 0,
+      memFlags: 0,
+      extents: { start: 0, count: 10 },
+    });
     expect(claim(bed, d.domid, 10)).toBe(-errno.EINVAL);
     expect(claim(bed, d.domid, 101)).toBe(-errno.EINVAL);
     expect(claim(bed, 999, 10)).toBe(-errno.ESRCH);
@@ -223,7 +242,9 @@ describe('destroydomain', () => {
       const extents = { start: 0, count: 8 };
       hypercall(bed, bed.dom0, { op: 'populate_physmap', domid: d.domid, order: 9, memFlags: 0, extents });
       hypercall(bed, d, { op: 'decrease_reservation', domid: d.domid, order: 0, extents: { frames: [1, 600, 1300] } });
-      expect(hypercall(bed, bed.dom0, { op: 'assign_device', domid: d.domid, sbdf: firstDevice(bed), flags: 0 }).rc).toBe(0);
+      expect(
+        hypercall(bed, bed.dom0, { op: 'assign_device', domid: d.domid, sbdf: firstDevice(bed), flags: 0 }).rc,
+      ).toBe(0);
       bed.preempt = () => preempt;
       expect(hypercall(bed, bed.dom0, { op: 'destroydomain', domid: d.domid }).rc).toBe(0);
       expect(bed.slices > 1).toBe(preempt);
@@ -237,7 +258,13 @@ describe('destroydomain', () => {
     const bed = bootTestbed();
     const before = bed.h.heap.freePages;
     const d = makeGuest(bed);
-    hypercall(bed, d, { op: 'populate_physmap', domid: d.domid, order: 0, memFlags: 0, extents: { start: 0, count: 4 } });
+    hypercall(bed, d, {
+      op: 'populate_physmap',
+      domid: d.domid,
+      order: 0,
+      memFlags: 0,
+      extents: { start: 0, count: 4 },
+    });
     hypercall(bed, bed.dom0, {
       op: 'add_to_physmap_batch',
       domid: 0,
@@ -291,7 +318,10 @@ describe('devices of domains', () => {
     expect(assign(b.domid)).toBe(-errno.EBUSY);
     expect(hypercall(bed, bed.dom0, { op: 'test_assign_device', domid: a.domid, sbdf }).rc).toBe(-errno.EINVAL);
     expect(hypercall(bed, bed.dom0, { op: 'getdomaininfo', domid: a.domid }).info?.devices).toEqual([sbdf]);
-    expect(hypercall(bed, bed.dom0, { op: 'get_device_group', domid: a.domid, sbdf, max: 4 })).toEqual({ rc: 0, sbdfs: [] });
+    expect(hypercall(bed, bed.dom0, { op: 'get_device_group', domid: a.domid, sbdf, max: 4 })).toEqual({
+      rc: 0,
+      sbdfs: [],
+    });
     expect(hypercall(bed, bed.dom0, { op: 'deassign_device', domid: b.domid, sbdf }).rc).toBe(-errno.ENODEV);
     expect(hypercall(bed, bed.dom0, { op: 'deassign_device', domid: a.domid, sbdf }).rc).toBe(0);
     expect(hypercall(bed, bed.dom0, { op: 'deassign_device', domid: DOMID_IO, sbdf }).rc).toBe(0);
@@ -333,7 +363,8 @@ describe('memory maps', () => {
   it('PoD targets: counts come back, a target above max_pages or a PV domain is refused', () => {
     const bed = bootTestbed();
     const d = makeGuest(bed, { maxPages: 1000 });
-    const set = (targetPages: number) => hypercall(bed, bed.dom0, { op: 'set_pod_target', domid: d.domid, targetPages });
+    const set = (targetPages: number) =>
+      hypercall(bed, bed.dom0, { op: 'set_pod_target', domid: d.domid, targetPages });
     expect(set(700)).toEqual({ rc: 0, totPages: 700, podCachePages: 700, podEntries: 0 });
     expect(set(1001).rc).toBe(-errno.EINVAL);
     expect(set(-1).rc).toBe(-errno.EINVAL);

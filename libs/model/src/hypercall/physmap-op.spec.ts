@@ -3,7 +3,7 @@ import { bootTestbed, expectSound, hypercall, makeGuest, type Testbed } from '..
 import type { Domain } from '../domain/domain.ts';
 import type { HostConfig } from '../host-config.ts';
 import { defaultPolicies } from '../host-config.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mType } from '../p2m/types.ts';
 import { physmapSpace, XENMEMF_populate_on_demand } from './calls.ts';
 import { errno } from './errno.ts';
@@ -13,7 +13,13 @@ const RAM = 64;
 function guest(overrides: Partial<HostConfig> = {}): { bed: Testbed; d: Domain } {
   const bed = bootTestbed(overrides);
   const d = makeGuest(bed, { iommu: true });
-  hypercall(bed, bed.dom0, { op: 'populate_physmap', domid: d.domid, order: 0, memFlags: 0, extents: { start: 0, count: RAM } });
+  hypercall(bed, bed.dom0, {
+    op: 'populate_physmap',
+    domid: d.domid,
+    order: 0,
+    memFlags: 0,
+    extents: { start: 0, count: RAM },
+  });
   for (let g = 0; g < RAM; g++) hypercall(bed, d, { op: 'store', frames: { start: g, count: 1 }, tag: g + 1 });
   return { bed, d };
 }
@@ -24,7 +30,7 @@ const tags = (bed: Testbed, d: Domain, start: number, count: number) =>
   hypercall(bed, d, { op: 'load', frames: { start, count } }).tags;
 const typeAt = (bed: Testbed, d: Domain, g: number): number => {
   const leaf = new Leaf();
-  getEntry(bed.h, d, g, P2M_QUERY, leaf);
+  peekEntry(bed.h, d, g, leaf);
   return leaf.type;
 };
 
@@ -88,7 +94,9 @@ describe('add_to_physmap', () => {
     expect(raw(999, 1)).toBe(-errno.ESRCH);
     expect(raw(pv.domid ?? 0, 1)).toBe(-errno.EACCES);
     expect(raw(d.domid, 2 ** 37 - 1)).toBe(-errno.EINVAL);
-    expect(hypercall(bed, d, { op: 'add_to_physmap', domid: 0, space: 2, idx: 0, gpfn: 1, size: 0 }).rc).toBe(-errno.EPERM);
+    expect(hypercall(bed, d, { op: 'add_to_physmap', domid: 0, space: 2, idx: 0, gpfn: 1, size: 0 }).rc).toBe(
+      -errno.EPERM,
+    );
     expect(add(bed, d, physmapSpace.gmfn, 0x9000, 1)).toBe(-errno.EACCES); // a hole is not ram_rw
     expect(add(bed, d, physmapSpace.gmfnForeign, 0, 1)).toBe(-errno.ENOSYS);
     expect(add(bed, d, physmapSpace.devMmio, 0xf0000, 1)).toBe(-errno.EACCES);
@@ -96,7 +104,14 @@ describe('add_to_physmap', () => {
     expect(add(bed, d, physmapSpace.gmfnRange, 2 ** 36 - 2, 1, 8)).toBe(-errno.EOVERFLOW);
     expect(add(bed, d, 77, 0, 1)).toBe(-errno.ENOSYS);
     hypercall(bed, bed.dom0, { op: 'iomem_permission', domid: d.domid, firstMfn: 0xf0000, nrMfns: 1, allow: true });
-    hypercall(bed, bed.dom0, { op: 'memory_mapping', domid: d.domid, firstGfn: 7, firstMfn: 0xf0000, nrMfns: 1, add: false });
+    hypercall(bed, bed.dom0, {
+      op: 'memory_mapping',
+      domid: d.domid,
+      firstGfn: 7,
+      firstMfn: 0xf0000,
+      nrMfns: 1,
+      add: false,
+    });
     hypercall(bed, bed.dom0, {
       op: 'memory_mapping',
       domid: d.domid,
@@ -112,7 +127,7 @@ describe('add_to_physmap', () => {
   it('refuses a page whose M2P names another gfn (XSA-379)', () => {
     const { bed, d } = guest();
     const leaf = new Leaf();
-    const mfn = getEntry(bed.h, d, 6, P2M_QUERY, leaf);
+    const mfn = peekEntry(bed.h, d, 6, leaf);
     bed.h.frames.setM2p(mfn, 7);
     expect(add(bed, d, physmapSpace.gmfn, 6, 0x100)).toBe(-errno.EXDEV);
     bed.h.frames.setM2p(mfn, 6);
@@ -121,7 +136,15 @@ describe('add_to_physmap', () => {
 });
 
 describe('add_to_physmap_batch', () => {
-  const batch = (bed: Testbed, from: Domain, domid: number, foreignDomid: number, idxs: number[], gpfns: number[], space = 4) =>
+  const batch = (
+    bed: Testbed,
+    from: Domain,
+    domid: number,
+    foreignDomid: number,
+    idxs: number[],
+    gpfns: number[],
+    space = 4,
+  ) =>
     hypercall(bed, from, {
       op: 'add_to_physmap_batch',
       domid,
@@ -145,7 +168,13 @@ describe('add_to_physmap_batch', () => {
     const d = makeGuest(bed);
     hypercall(bed, bed.dom0, { op: 'set_pod_target', domid: d.domid, targetPages: 8 });
     const memFlags = XENMEMF_populate_on_demand;
-    hypercall(bed, bed.dom0, { op: 'populate_physmap', domid: d.domid, order: 0, memFlags, extents: { start: 0, count: 8 } });
+    hypercall(bed, bed.dom0, {
+      op: 'populate_physmap',
+      domid: d.domid,
+      order: 0,
+      memFlags,
+      extents: { start: 0, count: 8 },
+    });
     expect(batch(bed, bed.dom0, 0, d.domid, [2], [0x50]).errs).toEqual([0]);
     expect([d.r.podEntryCount, d.r.podCount]).toEqual([7, 7]);
     expectSound(bed);

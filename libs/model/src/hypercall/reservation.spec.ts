@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { bootTestbed, expectSound, hypercall, makeGuest, type Testbed } from '../../test-support/hypercall-fixture.ts';
 import type { Domain } from '../domain/domain.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { type Extents, XENMEMF_populate_on_demand } from './calls.ts';
 
 const populate = (bed: Testbed, from: Domain, domid: number, extents: Extents, order = 0, memFlags = 0): number =>
@@ -21,7 +21,7 @@ describe('populate_physmap', () => {
     expect(populate(bed, d, SELF, { frames: Uint32Array.of(0x3000, 0x3002, 0x3007) })).toBe(3);
     expect(d.r.totPages).toBe(2051);
     const leaf = new Leaf();
-    expect(bed.h.frames.gfnOf(getEntry(bed.h, d, 0x3002, P2M_QUERY, leaf))).toBe(0x3002);
+    expect(bed.h.frames.gfnOf(peekEntry(bed.h, d, 0x3002, leaf))).toBe(0x3002);
     expectSound(bed);
   });
 
@@ -66,7 +66,12 @@ describe('populate_physmap', () => {
     const bed = bootTestbed();
     const d = makeGuest(bed, { iommu: true });
     expect(populate(bed, d, SELF, { start: 0, count: 1 }, 12)).toBe(0);
-    hypercall(bed, bed.dom0, { op: 'assign_device', domid: d.domid, sbdf: bed.h.config.devices[0]?.sbdf ?? 0, flags: 0 });
+    hypercall(bed, bed.dom0, {
+      op: 'assign_device',
+      domid: d.domid,
+      sbdf: bed.h.config.devices[0]?.sbdf ?? 0,
+      flags: 0,
+    });
     expect(populate(bed, d, SELF, { start: 0, count: 1 }, 12)).toBe(1);
     expect(populate(bed, d, SELF, { start: 0x4000, count: 1 }, 13)).toBe(0);
     expect(populate(bed, bed.dom0, d.domid, { start: 0x8000, count: 1 }, 13)).toBe(1);
@@ -86,7 +91,14 @@ describe('populate_physmap', () => {
     const bed = bootTestbed();
     const d = makeGuest(bed);
     hypercall(bed, bed.dom0, { op: 'iomem_permission', domid: d.domid, firstMfn: 0xf0000, nrMfns: 4, allow: true });
-    const map = { op: 'memory_mapping', domid: d.domid, firstGfn: 0xf0000, firstMfn: 0xf0000, nrMfns: 4, add: true } as const;
+    const map = {
+      op: 'memory_mapping',
+      domid: d.domid,
+      firstGfn: 0xf0000,
+      firstMfn: 0xf0000,
+      nrMfns: 4,
+      add: true,
+    } as const;
     expect(hypercall(bed, bed.dom0, map).rc).toBe(0);
     expect(populate(bed, bed.dom0, d.domid, { start: 0xf0001, count: 1 })).toBe(0);
     expect(d.crashed).toBe(true);
@@ -129,7 +141,14 @@ describe('decrease_reservation', () => {
     const bed = bootTestbed();
     const d = makeGuest(bed);
     hypercall(bed, bed.dom0, { op: 'iomem_permission', domid: d.domid, firstMfn: 0xf0000, nrMfns: 1, allow: true });
-    hypercall(bed, bed.dom0, { op: 'memory_mapping', domid: d.domid, firstGfn: 7, firstMfn: 0xf0000, nrMfns: 1, add: true });
+    hypercall(bed, bed.dom0, {
+      op: 'memory_mapping',
+      domid: d.domid,
+      firstGfn: 7,
+      firstMfn: 0xf0000,
+      nrMfns: 1,
+      add: true,
+    });
     expect(decrease(bed, d, SELF, { start: 7, count: 1 })).toBe(0);
     expect(decrease(bed, d, 0, { start: 7, count: 1 })).toBe(0);
     expectSound(bed);

@@ -5,10 +5,18 @@ import { DOMID_IO, type Mfn, sbdf } from '../frames/addresses.ts';
 import type { HostConfig } from '../host-config.ts';
 import { DEV_RDM_RELAXED } from '../hypercall/calls.ts';
 import { errno } from '../hypercall/errno.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { guestPhysmapAddPage } from '../p2m/physmap.ts';
 import { p2mAccess, p2mType } from '../p2m/types.ts';
-import { assignDevice, bootAssignAll, deassignDevice, devicesOf, getDeviceGroup, releaseDevices, testAssignDevice } from './assign.ts';
+import {
+  assignDevice,
+  bootAssignAll,
+  deassignDevice,
+  devicesOf,
+  getDeviceGroup,
+  releaseDevices,
+  testAssignDevice,
+} from './assign.ts';
 import { contextDid, contextPresent } from './context-entry.ts';
 import { DmaThread } from './dma.ts';
 import { identityMaps, iommuIdentityMapping, UNMAP_IDENTITY } from './identity-mapping.ts';
@@ -24,7 +32,7 @@ const withRmrr = (rest: Partial<HostConfig> = {}): Partial<HostConfig> => ({
 
 function typeAt(h: ReturnType<typeof bootWithDom0>['h'], d: ReturnType<typeof ioDomain>, g: number): number {
   const leaf = new Leaf();
-  getEntry(h, d, g, P2M_QUERY, leaf);
+  peekEntry(h, d, g, leaf);
   return leaf.type;
 }
 
@@ -198,7 +206,8 @@ describe('identity mappings', () => {
   it('count users of the same range, refuse overlaps and other rights, and know what they do not know', () => {
     const { h } = bootWithDom0(withRmrr({ rmrrs: [] }));
     const d = ioDomain(h, 1);
-    const map = (access: number, first: number, last: number): number => iommuIdentityMapping(h, d, access, first, last, 0);
+    const map = (access: number, first: number, last: number): number =>
+      iommuIdentityMapping(h, d, access, first, last, 0);
     h.pcidevsLock.lock();
     expect(map(UNMAP_IDENTITY, 0x3f00, 0x3f01)).toBe(-errno.ENOENT);
     expect(map(p2mAccess.rw, 0x3f00, 0x3f01)).toBe(0);

@@ -61,10 +61,21 @@ describe('contiguity markers', () => {
             const low = what === 'readOnly' ? 1 : RW;
             const absent = what === 'absent';
             const isTable = what === 'table' && level > 0;
-            cells[i] = absent || (what === 'table' && !isTable) ? { kind: 'absent' } : isTable ? { kind: 'table' } : { kind: 'leaf', frame, low };
+            cells[i] =
+              absent || (what === 'table' && !isTable)
+                ? { kind: 'absent' }
+                : isTable
+                  ? { kind: 'table' }
+                  : { kind: 'leaf', frame, low };
             const cell = cells[i] as Cell;
-            slots[i] = cell.kind === 'absent' ? 0 : cell.kind === 'table' ? 77 * 65536 + RW : leaf(frame + (what === 'shifted' ? span(level) * 3 : 0), level, low);
-            if (cell.kind === 'leaf' && what === 'shifted') cells[i] = { kind: 'leaf', frame: frame + span(level) * 3, low };
+            slots[i] =
+              cell.kind === 'absent'
+                ? 0
+                : cell.kind === 'table'
+                  ? 77 * 65536 + RW
+                  : leaf(frame + (what === 'shifted' ? span(level) * 3 : 0), level, low);
+            if (cell.kind === 'leaf' && what === 'shifted')
+              cells[i] = { kind: 'leaf', frame: frame + span(level) * 3, low };
             const whole = updateMarkers(slots, 0, i, level, entryKind[cell.kind]);
             expect(whole).toBe(runOrder(cells, 0, level) === 9);
           }

@@ -20,7 +20,13 @@ interface Race {
 }
 
 /** d1 with two devices on two DMA threads; 1024 frames, each holding its own dfn as tag. */
-async function race(some: Partial<ModelPolicies>, kind: 'r' | 'w', first: number, count: number, except = -1): Promise<Race> {
+async function race(
+  some: Partial<ModelPolicies>,
+  kind: 'r' | 'w',
+  first: number,
+  count: number,
+  except = -1,
+): Promise<Race> {
   const { h } = bootWithDom0({ policies: policies(some), dmaThreads: 2 });
   const d = ioDomain(h, 1);
   ownFrames(h, d, BASE, 1024);
@@ -66,7 +72,11 @@ describe('DMA beside a superpage that is split and re-formed', () => {
   it('never faults and always reaches its frame when the split is atomic (20000 transactions and 200 splits at least)', async () => {
     const all = await race({}, 'r', 0, 512, TARGET);
     const { h, devices } = all;
-    const rounds = shatterUntil(all, () => sum(devices, 'transactions') >= 20_000 && h.counters.read('iommu.ptShatters') >= 200, 1e6);
+    const rounds = shatterUntil(
+      all,
+      () => sum(devices, 'transactions') >= 20_000 && h.counters.read('iommu.ptShatters') >= 200,
+      1e6,
+    );
     await Promise.all(devices.map((device) => device.stop()));
     expect(sum(devices, 'transactions')).toBeGreaterThanOrEqual(20_000);
     expect(rounds).toBeGreaterThanOrEqual(200);

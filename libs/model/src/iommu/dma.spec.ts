@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bootWithDom0, deviceConfig, GPU, ioDomain, NIC, ownFrames, policies } from '../../test-support/iommu-fixture.ts';
+import {
+  bootWithDom0,
+  deviceConfig,
+  GPU,
+  ioDomain,
+  NIC,
+  ownFrames,
+  policies,
+} from '../../test-support/iommu-fixture.ts';
 import { smallConfig } from '../../test-support/p2m-fixture.ts';
 import type { Domain } from '../domain/domain.ts';
 import type { Mfn } from '../frames/addresses.ts';
@@ -176,7 +184,8 @@ describe('a flush', () => {
             if (op === 'map') iommuLegacyMap(h, d, dfn, 0x1000 + (dfn % 1024) + shift, Math.min(pages, 512), flags);
             else if (op === 'unmap') iommuLegacyUnmap(h, d, dfn, pages);
             if (op === 'map') {
-              for (let i = 0; i < Math.min(pages, 512); i++) oracle.set(dfn + i, { mfn: 0x1000 + (dfn % 1024) + shift + i, flags });
+              for (let i = 0; i < Math.min(pages, 512); i++)
+                oracle.set(dfn + i, { mfn: 0x1000 + (dfn % 1024) + shift + i, flags });
             } else if (op === 'unmap') for (let i = 0; i < pages; i++) oracle.delete(dfn + i);
             for (const g of [dfn, dfn + 1, dfn + pages - 1, dfn + pages, at, 0, 511, 512, 1023]) look(g);
             runQueuedFrees(h);

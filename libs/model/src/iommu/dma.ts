@@ -111,7 +111,14 @@ export class DmaThread {
       text:
         `a DMA of ${formatSbdf(h.iommu.device(device).sbdf)} for d${domid} at dfn ${dfn.toString(16)} reaches mfn ${m.toString(16)}, ` +
         (free ? 'which is free' : `which belongs to ${owner < 0 ? 'Xen' : `d${owner}`}`),
-      evidence: { sbdf: h.iommu.device(device).sbdf, domid, dfn, mfn: m, owner, ownerWhenMapped: translator.ownerThen - 1 },
+      evidence: {
+        sbdf: h.iommu.device(device).sbdf,
+        domid,
+        dfn,
+        mfn: m,
+        owner,
+        ownerWhenMapped: translator.ownerThen - 1,
+      },
     });
   }
 }

@@ -3,9 +3,9 @@
 import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
-import { isLeafSlot } from '../p2m/split.ts';
 import { levelOrder, ROOT_LEVEL, slotFrame, slotLow, slotType, tableOffset } from '../p2m/entry.ts';
-import { isRam, p2mType, type P2mTypeName, p2mTypeName } from '../p2m/types.ts';
+import { isLeafSlot } from '../p2m/split.ts';
+import { isRam, type P2mTypeName, p2mType, p2mTypeName } from '../p2m/types.ts';
 import { load } from '../shared-memory/slots.ts';
 import { SLOTS_PER_TABLE } from '../shared-memory/table-pages.ts';
 import { IOMMUF_writable } from './flags.ts';

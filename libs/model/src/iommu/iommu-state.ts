@@ -1,7 +1,8 @@
 // All shared state of the IOMMUs: context entries, caches, fault records, who owns which device, transactions under way,
 // and the table pages that wait to be freed. It owns the storage and its layout; every rule about it stands in its own file.
-import type { DeviceConfig, HostConfig, IommuUnitConfig } from '../host-config.ts';
+
 import type { Domid, Sbdf } from '../frames/addresses.ts';
+import type { DeviceConfig, HostConfig, IommuUnitConfig } from '../host-config.ts';
 import type { Mutex } from '../shared-memory/mutex.ts';
 import { InFlight } from './in-flight.ts';
 import { TranslationCache } from './translation-cache.ts';

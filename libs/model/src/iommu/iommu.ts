@@ -64,9 +64,7 @@ export function iommuMap(
       continue;
     }
     if (!d.crashed) {
-      h.platform.printk(
-        `d${d.domid}: IOMMU mapping dfn ${hex(at)} to mfn ${hex(m + done)} failed: ${rc}`,
-      );
+      h.platform.printk(`d${d.domid}: IOMMU mapping dfn ${hex(at)} to mfn ${hex(m + done)} failed: ${rc}`);
     }
     iommuUnmap(h, d, dfn, done, flush);
     crashUnlessHardware(h, d, `d${d.domid} IOMMU mapping failed`);

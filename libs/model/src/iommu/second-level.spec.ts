@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bootSmall } from '../../test-support/p2m-fixture.ts';
 import { ioDomain, policies } from '../../test-support/iommu-fixture.ts';
-import { contiguityMarkersTrue } from '../invariants/iommu-invariants.ts';
-import { Survey } from '../invariants/survey.ts';
+import { bootSmall } from '../../test-support/p2m-fixture.ts';
 import type { Domain } from '../domain/domain.ts';
 import { domainRecord } from '../domain/domain-record.ts';
 import type { Host } from '../host.ts';
 import type { ModelPolicies } from '../host-config.ts';
 import { errno } from '../hypercall/errno.ts';
+import { contiguityMarkersTrue } from '../invariants/iommu-invariants.ts';
+import { Survey } from '../invariants/survey.ts';
 import { FLUSHF_added, FLUSHF_all, FLUSHF_modified, FlushFlags, IOMMUF_readable, IOMMUF_writable } from './flags.ts';
 import { iommuFreePgtables, iommuLookupPage, iommuMap, iommuUnmap, runQueuedFrees } from './iommu.ts';
 import { walkTables } from './walk.ts';
@@ -58,7 +58,10 @@ describe('second-level tables', () => {
             const flush = new FlushFlags();
             const before = new Map(oracle);
             const slots = h.tables.slots.slice(0, 512 * 64);
-            const rc = op === 'map' ? iommuMap(h, d, dfn, FAR + dfn + shift, pages, flags, flush) : iommuUnmap(h, d, dfn, pages, flush);
+            const rc =
+              op === 'map'
+                ? iommuMap(h, d, dfn, FAR + dfn + shift, pages, flags, flush)
+                : iommuUnmap(h, d, dfn, pages, flush);
             expect(rc).toBe(0);
             let presentChanged = false;
             let added = false;

@@ -21,9 +21,7 @@ function obstacle(config: HostConfig): string | null {
 }
 
 const lacks = (unit: number, size: string, superpages: boolean): string =>
-  superpages
-    ? `EPT maps by ${size} and IOMMU unit ${unit} cannot`
-    : `EPT maps by ${size} and iommu.superpages is off`;
+  superpages ? `EPT maps by ${size} and IOMMU unit ${unit} cannot` : `EPT maps by ${size} and iommu.superpages is off`;
 
 /** The decision for HAP domains that do not refuse it themselves. */
 export function sharing(config: HostConfig): Sharing {

@@ -47,7 +47,8 @@ export function queueSubtree(h: Host, table: TableIndex, level: number): number 
   if (level > 0) {
     for (let i = 0; i < SLOTS_PER_TABLE; i++) {
       const slot = h.tables.read(table, i);
-      if ((slot & 3) !== 0 && (slot & SLOT_SP) === 0) queued += queueSubtree(h, slotFrame(slot) as TableIndex, level - 1);
+      if ((slot & 3) !== 0 && (slot & SLOT_SP) === 0)
+        queued += queueSubtree(h, slotFrame(slot) as TableIndex, level - 1);
     }
   }
   queueFree(h, table);

@@ -54,7 +54,11 @@ describe('the cache of a unit', () => {
       frame: fc.integer({ min: 0, max: 4096 }),
     });
     const invalidation = fc.oneof(
-      fc.record({ did: fc.integer({ min: 0, max: 2 }), frame: fc.integer({ min: 0, max: 4096 }), order: fc.integer({ min: 0, max: 12 }) }),
+      fc.record({
+        did: fc.integer({ min: 0, max: 2 }),
+        frame: fc.integer({ min: 0, max: 4096 }),
+        order: fc.integer({ min: 0, max: 12 }),
+      }),
       fc.record({ did: fc.integer({ min: 0, max: 2 }), frame: fc.constant(-1), order: fc.constant(0) }),
     );
     fc.assert(

@@ -7,7 +7,8 @@ import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { counter } from '../shared-memory/counters.ts';
-import { getGfn, getPageFromGfn, Leaf, P2M_ALLOC, putGfn } from './get-entry.ts';
+import { getGfn, getPageFromGfn, P2M_ALLOC, putGfn } from './get-entry.ts';
+import { Leaf } from './peek-entry.ts';
 import { guestRemovePage, removeEntry, setTypedEntry } from './physmap.ts';
 import { isRam, p2mAccess, p2mType } from './types.ts';
 
@@ -60,6 +61,7 @@ export function holdForeign(h: Host, leaf: Leaf): Mfn | -1 {
 export function vacate(h: Host, d: Domain, g: number, leaf: Leaf): number {
   if (leaf.type === p2mType.mmioDirect) return -errno.EPERM;
   if (leaf.mfn === INVALID_MFN || !h.frames.valid(leaf.mfn)) return 0;
-  if (leaf.type === p2mType.mapForeign || h.frames.has(leaf.mfn, frameFlag.special)) return removeEntry(h, d, g, leaf.mfn, 0);
+  if (leaf.type === p2mType.mapForeign || h.frames.has(leaf.mfn, frameFlag.special))
+    return removeEntry(h, d, g, leaf.mfn, 0);
   return guestRemovePage(h, d, g);
 }

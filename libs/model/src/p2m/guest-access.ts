@@ -9,7 +9,8 @@ import { load } from '../shared-memory/slots.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
 import { SLOTS_PER_TABLE, type TableIndex, tableUse } from '../shared-memory/table-pages.ts';
 import { makeSlot, ROOT_LEVEL, SLOT_R, SLOT_SP, SLOT_W, slotFrame, slotLow, slotType, tableOffset } from './entry.ts';
-import { getGfn, Leaf, P2M_ALLOC, putGfn } from './get-entry.ts';
+import { getGfn, P2M_ALLOC, putGfn } from './get-entry.ts';
+import { Leaf } from './peek-entry.ts';
 import { discardsWrites, p2mType } from './types.ts';
 
 const C_HIT = counter('cpu.tlbHit');
@@ -138,9 +139,14 @@ function eptViolation(h: Host, d: Domain, g: number, needed: number, out: Access
   putGfn(h, d);
   out.mfn = leaf.mfn;
   out.tag = 0;
-  if (d.crashed || d.dying) return (out.result = accessResult.crashed);
-  if (leaf.mfn === INVALID_MFN) return (out.result = accessResult.emulated);
-  if (needed === SLOT_W && discardsWrites(leaf.type)) return (out.result = accessResult.discarded);
-  if (leaf.type === p2mType.ramBroken || leaf.type === p2mType.mmioDm) return (out.result = accessResult.emulated);
+  out.result = violationResult(d, leaf, needed);
+  return out.result;
+}
+
+function violationResult(d: Domain, leaf: Leaf, needed: number): number {
+  if (d.crashed || d.dying) return accessResult.crashed;
+  if (leaf.mfn === INVALID_MFN) return accessResult.emulated;
+  if (needed === SLOT_W && discardsWrites(leaf.type)) return accessResult.discarded;
+  if (leaf.type === p2mType.ramBroken || leaf.type === p2mType.mmioDm) return accessResult.emulated;
   return accessResult.ok;
 }

@@ -7,8 +7,8 @@ import { DEV_RDM_RELAXED } from '../hypercall/calls.ts';
 import { errno } from '../hypercall/errno.ts';
 import { IOMMUF_readable, IOMMUF_writable } from '../iommu/flags.ts';
 import { iommuLegacyMap, iommuLegacyUnmap } from '../iommu/iommu.ts';
-import { getEntry, Leaf, P2M_QUERY } from './get-entry.ts';
 import { p2mLock, p2mUnlock } from './p2m.ts';
+import { Leaf, peekEntry } from './peek-entry.ts';
 import { p2mSetEntry } from './set-entry.ts';
 import { p2mAccess, p2mType } from './types.ts';
 
@@ -18,7 +18,7 @@ export function p2mAddIdentityEntry(h: Host, d: Domain, g: number, access: numbe
   const leaf = new Leaf();
   p2mLock(h, d);
   try {
-    getEntry(h, d, g, P2M_QUERY, leaf);
+    peekEntry(h, d, g, leaf);
     if (leaf.type === p2mType.invalid || leaf.type === p2mType.mmioDm) {
       const rc = p2mSetEntry(h, d, g, g as Mfn, 0, p2mType.mmioDirect, access);
       if (rc === 0) d.r.nrMmio++;
@@ -39,14 +39,16 @@ export function p2mRemoveIdentityEntry(h: Host, d: Domain, g: number): number {
   const leaf = new Leaf();
   p2mLock(h, d);
   try {
-    getEntry(h, d, g, P2M_QUERY, leaf);
+    peekEntry(h, d, g, leaf);
     if (leaf.type === p2mType.mmioDirect && leaf.mfn === g) {
       const rc = p2mSetEntry(h, d, g, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
       if (rc === 0) d.r.nrMmio--;
       return rc;
     }
     if (leaf.type !== p2mType.mmioDm || leaf.mfn !== INVALID_MFN) {
-      h.platform.printk(`non-identity map d${d.domid}:${g.toString(16)} not cleared (mapped to ${leaf.mfn.toString(16)})`);
+      h.platform.printk(
+        `non-identity map d${d.domid}:${g.toString(16)} not cleared (mapped to ${leaf.mfn.toString(16)})`,
+      );
     }
     return 0;
   } finally {

@@ -94,7 +94,13 @@ export function p2mTeardown(h: Host, d: Domain, preempt: () => boolean): number 
 }
 
 /** Frees the children of `table`; false when it stopped half-way (what is freed is unlinked, so it can simply start again). */
-function freeTables(h: Host, d: Domain, table: TableIndex, level: number, slice: { freed: number; preempt: () => boolean }): boolean {
+function freeTables(
+  h: Host,
+  d: Domain,
+  table: TableIndex,
+  level: number,
+  slice: { freed: number; preempt: () => boolean },
+): boolean {
   for (let i = 0; i < SLOTS_PER_TABLE; i++) {
     const slot = h.tables.read(table, i);
     if (slot === 0 || level === 0 || (slotLow(slot) & SLOT_SP) !== 0) continue;

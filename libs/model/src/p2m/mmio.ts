@@ -4,8 +4,8 @@ import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN, type Mfn, type Order } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
-import { getEntry, Leaf, P2M_QUERY } from './get-entry.ts';
 import { p2mLock, p2mUnlock } from './p2m.ts';
+import { Leaf, peekEntry } from './peek-entry.ts';
 import { setTypedEntry } from './physmap.ts';
 import { p2mSetEntry } from './set-entry.ts';
 import { p2mAccess, p2mType } from './types.ts';
@@ -54,7 +54,7 @@ function clearMmio(h: Host, d: Domain, g: number, m: number, left: number): numb
   const leaf = new Leaf();
   p2mLock(h, d);
   try {
-    getEntry(h, d, g, P2M_QUERY, leaf);
+    peekEntry(h, d, g, leaf);
     if (leaf.type !== p2mType.mmioDirect) return -errno.EINVAL;
     if (leaf.mfn !== m) {
       h.platform.printk(`no mapping between mfn ${m.toString(16)} and gfn ${g.toString(16)}`);

@@ -7,10 +7,11 @@ import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { p2mAddForeign } from './foreign.ts';
-import { getEntry, getPageFromGfn, Leaf, P2M_QUERY } from './get-entry.ts';
+import { getPageFromGfn, P2M_QUERY } from './get-entry.ts';
 import { AccessOutcome, accessResult, guestAccess } from './guest-access.ts';
 import { p2mAddIdentityEntry, p2mRemoveIdentityEntry } from './identity.ts';
 import { p2mLock, p2mUnlock } from './p2m.ts';
+import { Leaf, peekEntry } from './peek-entry.ts';
 import { guestPhysmapAddPage, guestRemovePage, p2mRemovePage } from './physmap.ts';
 import { p2mSetEntry } from './set-entry.ts';
 import { p2mAccess, p2mType } from './types.ts';
@@ -35,7 +36,7 @@ describe('p2m entries', () => {
     const { h } = bootSmall();
     const d = bareDomain(h, 1);
     const leaf = new Leaf();
-    expect(getEntry(h, d, 0x1234, P2M_QUERY, leaf)).toBe(INVALID_MFN);
+    expect(peekEntry(h, d, 0x1234, leaf)).toBe(INVALID_MFN);
     expect([leaf.type, leaf.access]).toEqual([p2mType.mmioDm, p2mAccess.n]);
   });
 
@@ -67,9 +68,13 @@ describe('p2m entries', () => {
         }
         const leaf = new Leaf();
         for (let g = 0; g < 5 * 512; g++) {
-          getEntry(h, d, g, P2M_QUERY, leaf);
+          peekEntry(h, d, g, leaf);
           const found =
-            leaf.type === p2mType.ramRw ? `ram:${leaf.mfn}` : leaf.type === p2mType.populateOnDemand ? 'pod' : undefined;
+            leaf.type === p2mType.ramRw
+              ? `ram:${leaf.mfn}`
+              : leaf.type === p2mType.populateOnDemand
+                ? 'pod'
+                : undefined;
           if (found !== oracle.get(g)) return false;
         }
         return true;
@@ -87,16 +92,16 @@ describe('p2m entries', () => {
     const kept = Array.from({ length: spare }, () => d.pool.shift());
     expect(set(h, d, 2 ** 18 + 5, INVALID_MFN, 0, p2mType.invalid)).toBe(-errno.ENOMEM);
     const leaf = new Leaf();
-    getEntry(h, d, 2 ** 18 + 5, P2M_QUERY, leaf);
+    peekEntry(h, d, 2 ** 18 + 5, leaf);
     expect([leaf.mfn, leaf.order]).toEqual([2 ** 18 + 5, 18]);
     expect(d.pool.length).toBe(1);
     for (const m of kept) d.pool.append(m as Mfn);
     const before = d.pool.length;
     expect(set(h, d, 2 ** 18 + 5, INVALID_MFN, 0, p2mType.invalid)).toBe(0);
     expect(before - d.pool.length).toBe(2);
-    getEntry(h, d, 2 ** 18 + 4, P2M_QUERY, leaf);
+    peekEntry(h, d, 2 ** 18 + 4, leaf);
     expect([leaf.mfn, leaf.order]).toEqual([2 ** 18 + 4, 0]);
-    getEntry(h, d, 2 ** 18 + 512, P2M_QUERY, leaf);
+    peekEntry(h, d, 2 ** 18 + 512, leaf);
     expect([leaf.mfn, leaf.order]).toEqual([2 ** 18 + 512, 9]);
   });
 
@@ -171,10 +176,10 @@ describe('identity entries', () => {
     expect(log.lines).toContain(`Cannot setup identity map d1:7ff, gfn already mapped to ${m.toString(16)}.`);
     expect(p2mAddIdentityEntry(h, d, 0x7ff, p2mAccess.rw, 1)).toBe(0);
     const leaf = new Leaf();
-    getEntry(h, d, 0x7ff, P2M_QUERY, leaf);
+    peekEntry(h, d, 0x7ff, leaf);
     expect(leaf.type).toBe(p2mType.ramRw);
     expect(p2mRemoveIdentityEntry(h, d, 0xad000)).toBe(0);
-    getEntry(h, d, 0xad000, P2M_QUERY, leaf);
+    peekEntry(h, d, 0xad000, leaf);
     expect(leaf.type).toBe(p2mType.mmioDm);
   });
 });
@@ -209,7 +214,7 @@ describe('foreign mappings', () => {
     expect(p2mAddForeign(h, dom0, 5, 600, d)).toBe(0);
     expect(dom0.r.totPages).toBe(511);
     const leaf = new Leaf();
-    getEntry(h, dom0, 601, P2M_QUERY, leaf);
+    peekEntry(h, dom0, 601, leaf);
     expect(leaf.order).toBe(0);
     expect(h.counters.read('p2m.split')).toBe(1);
   });
@@ -261,7 +266,7 @@ describe('guest accesses', () => {
     expect(getPageFromGfn(h, d, 5, P2M_QUERY, leaf)).toBe(m);
     guestRemovePage(h, d, 5);
     expect(h.frames.ownerOf(m)).toBe(1);
-    expect(getEntry(h, d, 5, P2M_QUERY, leaf)).toBe(INVALID_MFN);
+    expect(peekEntry(h, d, 5, leaf)).toBe(INVALID_MFN);
     putPage(h, m);
     expect(h.frames.ownerOf(m)).toBe(-1);
   });

@@ -10,14 +10,15 @@ import { errno } from '../hypercall/errno.ts';
 import { IOMMUF_readable, IOMMUF_writable } from '../iommu/flags.ts';
 import { iommuLegacyMap, iommuLegacyUnmap } from '../iommu/iommu.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
-import { getEntry, getGfn, Leaf, P2M_QUERY, putGfn } from './get-entry.ts';
+import { getGfn, P2M_QUERY, putGfn } from './get-entry.ts';
 import { p2mLock, p2mUnlock } from './p2m.ts';
+import { Leaf, peekEntry } from './peek-entry.ts';
 import { p2mSetEntry } from './set-entry.ts';
 import { isAnyRam, isHole, isPaging, isRam, isSpecial, p2mAccess, p2mType } from './types.ts';
 
-
 /** How many gfns from `g` the entry just read covers, at most `limit`. */
-const covered = (leaf: Leaf, g: number, limit: number): number => Math.min(limit, 2 ** leaf.order - (g % 2 ** leaf.order));
+const covered = (leaf: Leaf, g: number, limit: number): number =>
+  Math.min(limit, 2 ** leaf.order - (g % 2 ** leaf.order));
 
 /** guest_physmap_add_page: 2^order frames of `d` become RAM at `g`. 0 or -errno; takes the p2m lock. */
 export function guestPhysmapAddPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
@@ -40,7 +41,7 @@ function addPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
   const leaf = new Leaf();
   // Look first: nothing is changed if a special entry is in the way.
   for (let i = 0; i < pages; i += covered(leaf, g + i, pages - i)) {
-    getEntry(h, d, g + i, P2M_QUERY, leaf);
+    peekEntry(h, d, g + i, leaf);
     if (!isSpecial(leaf.type)) continue;
     h.platform.printk(`d${d.domid}: gfn ${(g + i).toString(16)} holds a special entry (type ${leaf.type})`);
     domainCrash(h, d, `domain_crash called from p2m.c: d${d.domid} maps RAM over a special entry`);
@@ -48,7 +49,7 @@ function addPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
   }
   let podCount = 0;
   for (let i = 0; i < pages; ) {
-    getEntry(h, d, g + i, P2M_QUERY, leaf);
+    peekEntry(h, d, g + i, leaf);
     const run = covered(leaf, g + i, pages - i);
     // The old frame stays owned, but nothing maps it any more: an orphan until the domain dies.
     if (isRam(leaf.type) && leaf.mfn !== INVALID_MFN) h.frames.clearM2pBlock(leaf.mfn, run);
@@ -79,7 +80,7 @@ function removeAliases(h: Host, d: Domain, m: Mfn, pages: number): number {
     const at = m2p[m + i] as number;
     if (at === 0 || h.frames.ownerOf((m + i) as Mfn) !== d.domid) continue;
     const leaf = new Leaf();
-    if (getEntry(h, d, at - 1, P2M_QUERY, leaf) !== m + i) continue;
+    if (peekEntry(h, d, at - 1, leaf) !== m + i) continue;
     const rc = removeEntry(h, d, at - 1, (m + i) as Mfn, 0);
     if (rc !== 0) return rc;
   }
@@ -106,7 +107,7 @@ export function removeEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order)
   const pages = 2 ** order;
   const leaf = new Leaf();
   for (let i = 0; i < pages; ) {
-    getEntry(h, d, g + i, P2M_QUERY, leaf);
+    peekEntry(h, d, g + i, leaf);
     const matches =
       isAnyRam(leaf.type) || leaf.type === p2mType.ramBroken
         ? leaf.mfn === m + i
@@ -114,14 +115,14 @@ export function removeEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order)
     if (!matches) return -errno.EILSEQ;
     i += covered(leaf, g + i, pages - i);
   }
-  getEntry(h, d, g, P2M_QUERY, leaf);
+  peekEntry(h, d, g, leaf);
   const ordinary = m !== INVALID_MFN && !isSpecial(leaf.type);
   if (ordinary) h.frames.clearM2pBlock(m, pages);
   const rc = p2mSetEntry(h, d, g, INVALID_MFN, order, p2mType.invalid, p2mAccess.rwx);
   if (rc !== 0 && ordinary) {
     // XSA-389: where RAM is still mapped, M2P must say so again
     for (let i = 0; i < pages; i++) {
-      if (getEntry(h, d, g + i, P2M_QUERY, leaf) === m + i) h.frames.setM2p((m + i) as Mfn, g + i);
+      if (peekEntry(h, d, g + i, leaf) === m + i) h.frames.setM2p((m + i) as Mfn, g + i);
     }
   }
   return rc;
@@ -159,11 +160,19 @@ export function guestRemovePage(h: Host, d: Domain, g: number): number {
  * set_typed_p2m_entry: a special entry at `g`. Over an existing leaf smaller than asked for, answers that order + 1 so that
  * the caller tries again in smaller pieces. The same entry again is fine; another special one crashes the domain.
  */
-export function setTypedEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order, type: number, access: number): number {
+export function setTypedEntry(
+  h: Host,
+  d: Domain,
+  g: number,
+  m: Mfn,
+  order: Order,
+  type: number,
+  access: number,
+): number {
   p2mLock(h, d);
   try {
     const leaf = new Leaf();
-    getEntry(h, d, g, P2M_QUERY, leaf);
+    peekEntry(h, d, g, leaf);
     if (leaf.order < order) return leaf.order + 1;
     if (isSpecial(leaf.type)) {
       if (leaf.mfn === m && leaf.type === type) {

@@ -140,7 +140,15 @@ function replaceLeaf(
   return 0;
 }
 
-function updateIommu(h: Host, d: Domain, g: number, order: Order, fresh: number, rights: number, oldPresent: boolean): void {
+function updateIommu(
+  h: Host,
+  d: Domain,
+  g: number,
+  order: Order,
+  fresh: number,
+  rights: number,
+  oldPresent: boolean,
+): void {
   const pages = 2 ** order;
   if (d.has('hapPtShare')) {
     if (!h.iommu.dontFlush) {
@@ -191,7 +199,10 @@ export function freeSubtree(h: Host, d: Domain, table: TableIndex, level: number
 /** Order of the next chunk: as large as gfn, mfn, the rest and the CPU's capabilities allow. */
 function chunkOrder(h: Host, d: Domain, g: number, m: Mfn, todo: number): Order {
   const fits = (order: Order): boolean =>
-    todo >= 2 ** order && g % 2 ** order === 0 && (m === INVALID_MFN || m % 2 ** order === 0) && todo % 2 ** order === 0;
+    todo >= 2 ** order &&
+    g % 2 ** order === 0 &&
+    (m === INVALID_MFN || m % 2 ** order === 0) &&
+    todo % 2 ** order === 0;
   if (d.has('hap') && h.config.ept.superpage1g && fits(18)) return 18;
   if (h.config.ept.superpage2m && fits(9)) return 9;
   return 0;

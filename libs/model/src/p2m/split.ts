@@ -82,10 +82,19 @@ function breakEntry(h: Host, d: Domain, index: number, level: number, g: number)
 }
 
 /** Unmap the superpage, then map the 512 small pages one by one into a table that is already linked. */
-function splitNaively(h: Host, d: Domain, index: number, leaf: number, level: number, target: number, g: number): number {
+function splitNaively(
+  h: Host,
+  d: Domain,
+  index: number,
+  leaf: number,
+  level: number,
+  target: number,
+  g: number,
+): number {
   const table = p2mAllocTable(h, d);
   if (table === 0) return -errno.ENOMEM;
-  const deeper = level - 1 > target ? buildSplit(h, d, splitChild(leaf, level, tableOffset(g, level - 1)), level - 1, target, g) : 0;
+  const deeper =
+    level - 1 > target ? buildSplit(h, d, splitChild(leaf, level, tableOffset(g, level - 1)), level - 1, target, g) : 0;
   if (level - 1 > target && deeper === 0) {
     p2mFreeTable(h, d, table);
     return -errno.ENOMEM;

@@ -92,7 +92,8 @@ const typeRights: readonly number[] = [
 ];
 
 /** What a CPU may do: type and access together. Bits r 1, w 2, x 4. */
-export const cpuRights = (type: number, access: number): number => (typeRights[type] ?? 0) & (accessRights[access] ?? 0);
+export const cpuRights = (type: number, access: number): number =>
+  (typeRights[type] ?? 0) & (accessRights[access] ?? 0);
 
 export const IOMMU_R = 1;
 export const IOMMU_W = 2;

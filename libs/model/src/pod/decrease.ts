@@ -5,8 +5,8 @@ import type { Domain } from '../domain/domain.ts';
 import { alignmentOrder, type Gfn, INVALID_MFN, type Mfn, type Order, SUPERPAGE_PAGES } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
 import { p2mLock, p2mTlbFlushSync, p2mUnlock } from '../p2m/p2m.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mSetEntry } from '../p2m/set-entry.ts';
 import { isPod, isRam, p2mAccess, p2mType } from '../p2m/types.ts';
 import { counter } from '../shared-memory/counters.ts';
@@ -61,7 +61,7 @@ function classify(h: Host, d: Domain, gfn: Gfn, order: Order): Found {
   const leaf = new Leaf();
   const found = { pod: 0, ram: 0 };
   for (let i = 0; i < 2 ** order; ) {
-    const m = getEntry(h, d, (gfn + i) as Gfn, P2M_QUERY, leaf);
+    const m = peekEntry(h, d, (gfn + i) as Gfn, leaf);
     const pages = 2 ** Math.min(order, leaf.order);
     if (isPod(leaf.type)) found.pod += pages;
     else if (stealable(h, leaf.type, m)) found.ram += pages;
@@ -96,7 +96,7 @@ function dropMixed(h: Host, d: Domain, gfn: Gfn, order: Order, found: Found): nu
   let handled = 0;
   for (let i = 0; i < 2 ** order && (found.pod > 0 || (inDebt(d) && found.ram > 0)); ) {
     const at = (gfn + i) as Gfn;
-    const m = getEntry(h, d, at, P2M_QUERY, leaf);
+    const m = peekEntry(h, d, at, leaf);
     const size = Math.min(order, leaf.order);
     const pages = 2 ** size;
     const pod = isPod(leaf.type);

@@ -4,8 +4,8 @@ import type { Domain } from '../domain/domain.ts';
 import { alignmentOrder, type Gfn, INVALID_MFN, type Order } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
 import { p2mLock, p2mUnlock } from '../p2m/p2m.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mSetEntry } from '../p2m/set-entry.ts';
 import { isPod, p2mAccess, p2mType } from '../p2m/types.ts';
 import { refusedByDevice } from './pod-state.ts';
@@ -52,7 +52,7 @@ function replaceable(h: Host, d: Domain, gfn: Gfn, order: Order): number {
   const leaf = new Leaf();
   let replaced = 0;
   for (let i = 0; i < 2 ** order; ) {
-    getEntry(h, d, (gfn + i) as Gfn, P2M_QUERY, leaf);
+    peekEntry(h, d, (gfn + i) as Gfn, leaf);
     const pages = 2 ** Math.min(order, leaf.order);
     if (isPod(leaf.type)) replaced += pages;
     else if (leaf.type !== p2mType.invalid && leaf.type !== p2mType.mmioDm) return -errno.EBUSY;

@@ -4,7 +4,7 @@ import type { Domain } from '../domain/domain.ts';
 import { defaultPolicies } from '../host-config.ts';
 import { XENMEMF_populate_on_demand } from '../hypercall/calls.ts';
 import { errno } from '../hypercall/errno.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mType } from '../p2m/types.ts';
 import { markPopulateOnDemand } from './mark.ts';
 
@@ -37,7 +37,7 @@ const decrease = (bed: Testbed, d: Domain, start: number, count = 1, order = 0) 
   hypercall(bed, d, { op: 'decrease_reservation', domid: d.domid, order, extents: { start, count } });
 const typeOf = (bed: Testbed, d: Domain, gfn: number): number => {
   const leaf = new Leaf();
-  getEntry(bed.h, d, gfn, P2M_QUERY, leaf);
+  peekEntry(bed.h, d, gfn, leaf);
   return leaf.type;
 };
 

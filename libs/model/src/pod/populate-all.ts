@@ -3,8 +3,9 @@
 import type { Domain } from '../domain/domain.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
-import { getEntry, Leaf, P2M_ALLOC, P2M_QUERY } from '../p2m/get-entry.ts';
+import { getEntry, P2M_ALLOC } from '../p2m/get-entry.ts';
 import { p2mLock, p2mUnlock } from '../p2m/p2m.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { isPod } from '../p2m/types.ts';
 import { podSetCacheTarget } from './cache-target.ts';
 
@@ -67,7 +68,7 @@ function populateSome(h: Host, d: Domain, progress: PopulateProgress): number {
   try {
     for (let populated = 0; populated < POPULATE_SLICE && progress.at <= d.r.maxMappedPfn; ) {
       const gfn = progress.at;
-      getEntry(h, d, gfn, P2M_QUERY, leaf);
+      peekEntry(h, d, gfn, leaf);
       if (isPod(leaf.type)) {
         populated++;
         getEntry(h, d, gfn, P2M_ALLOC, leaf);
@@ -84,6 +85,6 @@ function populateSome(h: Host, d: Domain, progress: PopulateProgress): number {
 
 /** A lookup that could not populate answers a hole, and the entry is still PoD. */
 function isStillPod(h: Host, d: Domain, gfn: number, leaf: Leaf): boolean {
-  getEntry(h, d, gfn, P2M_QUERY, leaf);
+  peekEntry(h, d, gfn, leaf);
   return isPod(leaf.type);
 }

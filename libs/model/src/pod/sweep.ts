@@ -3,7 +3,7 @@
 import type { Domain } from '../domain/domain.ts';
 import type { Gfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { isRam } from '../p2m/types.ts';
 import { counter } from '../shared-memory/counters.ts';
 import type { Preempt } from './pod-state.ts';
@@ -22,7 +22,7 @@ export function emergencySweep(h: Host, d: Domain, preempt: Preempt): void {
   let batch: Gfn[] = [];
   let at = start;
   for (; at > 0; at--) {
-    getEntry(h, d, at as Gfn, P2M_QUERY, leaf);
+    peekEntry(h, d, at as Gfn, leaf);
     if (isRam(leaf.type)) {
       batch.push(at as Gfn);
       if (batch.length === ZERO_CHECK_STRIDE) {

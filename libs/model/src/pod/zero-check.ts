@@ -7,8 +7,8 @@ import type { Domain } from '../domain/domain.ts';
 import { type Gfn, INVALID_MFN, type Mfn, type Order, PAGE_ORDER_2M, SUPERPAGE_PAGES } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
 import { p2mTlbFlushSync } from '../p2m/p2m.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mSetEntry } from '../p2m/set-entry.ts';
 import { isRam, p2mAccess, p2mType } from '../p2m/types.ts';
 import { counter } from '../shared-memory/counters.ts';
@@ -64,7 +64,7 @@ function contiguousRam(h: Host, d: Domain, gfn: Gfn): { mfn: Mfn; type: number }
   let first = INVALID_MFN;
   let type = -1;
   for (let i = 0; i < SUPERPAGE_PAGES; ) {
-    const mfn = getEntry(h, d, (gfn + i) as Gfn, P2M_QUERY, leaf);
+    const mfn = peekEntry(h, d, (gfn + i) as Gfn, leaf);
     if (!isRam(leaf.type)) return null;
     if (i === 0) {
       if (mfn % SUPERPAGE_PAGES !== 0) return null;
@@ -88,7 +88,7 @@ export function zeroCheck(h: Host, d: Domain, gfns: readonly Gfn[]): void {
   const leaf = new Leaf();
   const unmapped: Candidate[] = [];
   for (const gfn of gfns) {
-    const mfn = getEntry(h, d, gfn, P2M_QUERY, leaf);
+    const mfn = peekEntry(h, d, gfn, leaf);
     const { type } = leaf;
     if (!isRam(type) || !reclaimable(h, d, mfn) || !looksZero(h, mfn)) continue;
     if (setPod(h, d, gfn, 0) !== 0) continue;

@@ -1,6 +1,6 @@
 // The one format of injected faults: delay, stall or fail the n-th step of a kind. Plain data, so that a scenario file, a
 // command line and an exploration can all carry it. `planStep` turns a plan into the `step` of a live thread.
-import { type StepKindName, type StepKind, stepKind } from './step.ts';
+import { type StepKind, type StepKindName, stepKind } from './step.ts';
 
 export interface PlannedFault {
   /** Fires at the `nth` (1-based) matching step of this thread, and, with `every`, at each `every`-th after it. */

@@ -1,7 +1,8 @@
 // Storage of all locks, and what is common to them: the held-lock stacks of all CPUs (so that a panic can name the holder's
 // locks), the level check, the watchdog and the sampled profile. How a lock is taken is in mutex.ts and rwlock.ts.
-import { PanicCell } from './panic.ts';
+
 import { inXenLockProfile, type LockName, lockLevel } from './lock-order.ts';
+import { PanicCell } from './panic.ts';
 import { nowNs, park } from './step.ts';
 
 const LOCK_WORDS = 12;
@@ -105,7 +106,8 @@ export class LockTable {
   push(lock: number): void {
     const base = this.cpu * HELD_WORDS;
     const depth = this.held[base] as number;
-    if (depth + 1 >= HELD_WORDS) this.panicCell.panic(`cpu${this.cpu} holds too many locks: ${this.describeHeld(this.cpu)}`);
+    if (depth + 1 >= HELD_WORDS)
+      this.panicCell.panic(`cpu${this.cpu} holds too many locks: ${this.describeHeld(this.cpu)}`);
     this.held[base + depth + 1] = lock;
     this.held[base] = depth + 1;
   }
@@ -155,7 +157,9 @@ export class LockTable {
       const elapsed = nowNs() - before;
       if (elapsed >= SLICE_MS * 0.9e6) waited += SLICE_MS;
       if (waited > WATCHDOG_MS + Atomics.load(this.stalls, 0) - stallsAtStart) {
-        this.panicCell.panic(`watchdog: cpu${this.cpu} waited ${waited} ms for ${what()}; it holds ${this.describeHeld(this.cpu)}`);
+        this.panicCell.panic(
+          `watchdog: cpu${this.cpu} waited ${waited} ms for ${what()}; it holds ${this.describeHeld(this.cpu)}`,
+        );
       }
     }
   }
@@ -176,7 +180,8 @@ export class LockTable {
 
   /** End of a sampled hold. Call with the lock still held. */
   releasing(lock: number, since: number): void {
-    if (since !== 0) this.doubles[lock * LOCK_DOUBLES] = (this.doubles[lock * LOCK_DOUBLES] as number) + (nowNs() - since) * SAMPLE;
+    if (since !== 0)
+      this.doubles[lock * LOCK_DOUBLES] = (this.doubles[lock * LOCK_DOUBLES] as number) + (nowNs() - since) * SAMPLE;
   }
 
   /** Reader/writer locks may race here between readers: a profile, not an account. */

@@ -30,7 +30,8 @@ export class Mutex {
     const { table, base } = this;
     step(stepKind.lock, this.lockId);
     if (this.held) {
-      if (!this.recursive) table.panicCell.panic(`mm lock already held: ${table.nameOf(this.lockId)} by cpu${table.cpu}`);
+      if (!this.recursive)
+        table.panicCell.panic(`mm lock already held: ${table.nameOf(this.lockId)} by cpu${table.cpu}`);
       table.words[base + lockWord.depth] = (table.words[base + lockWord.depth] as number) + 1;
       return;
     }
@@ -77,7 +78,8 @@ export class Mutex {
   unlock(): void {
     const { table, base } = this;
     step(stepKind.unlock, this.lockId);
-    if (!this.held) table.panicCell.panic(`cpu${table.cpu} unlocks ${table.nameOf(this.lockId)} which it does not hold`);
+    if (!this.held)
+      table.panicCell.panic(`cpu${table.cpu} unlocks ${table.nameOf(this.lockId)} which it does not hold`);
     const depth = table.words[base + lockWord.depth] as number;
     if (depth > 0) {
       table.words[base + lockWord.depth] = depth - 1;

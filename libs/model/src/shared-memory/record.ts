@@ -7,7 +7,11 @@ export type Fields = Record<string, FieldType>;
 type I32 = Int32Array<SharedArrayBuffer>;
 type F64 = Float64Array<SharedArrayBuffer>;
 
-type FieldValue<T extends FieldType> = T extends readonly ['i32', number] ? I32 : T extends readonly ['f64', number] ? F64 : number;
+type FieldValue<T extends FieldType> = T extends readonly ['i32', number]
+  ? I32
+  : T extends readonly ['f64', number]
+    ? F64
+    : number;
 
 /** A view of one record: its fields, plus the raw words and where each i32 field lies in them (for Atomics). */
 export type RecordView<F extends Fields> = {
@@ -70,7 +74,9 @@ function accessor(kind: 'i32' | 'f64', index: number, length: number): PropertyD
   if (length > 0) {
     return {
       get() {
-        return kind === 'i32' ? this.words.subarray(index, index + length) : this.doubles.subarray(index, index + length);
+        return kind === 'i32'
+          ? this.words.subarray(index, index + length)
+          : this.doubles.subarray(index, index + length);
       },
     };
   }

@@ -38,7 +38,8 @@ export class RwLock {
       table.words[base + lockWord.depth] = (table.words[base + lockWord.depth] as number) + 1;
       return;
     }
-    if (this.reading > 0) table.panicCell.panic(`cpu${table.cpu} wants to write ${table.nameOf(this.lockId)} while reading it`);
+    if (this.reading > 0)
+      table.panicCell.panic(`cpu${table.cpu} wants to write ${table.nameOf(this.lockId)} while reading it`);
     table.checkLevel(this.lockId, this.level);
     if (!this.tryWrite()) this.writeSlow();
     table.words[base + lockWord.owner] = table.cpu + 1;
@@ -51,7 +52,8 @@ export class RwLock {
   writeUnlock(): void {
     const { table, base } = this;
     step(stepKind.unlock, this.lockId);
-    if (!this.writeHeld) table.panicCell.panic(`cpu${table.cpu} unlocks ${table.nameOf(this.lockId)} which it does not hold`);
+    if (!this.writeHeld)
+      table.panicCell.panic(`cpu${table.cpu} unlocks ${table.nameOf(this.lockId)} which it does not hold`);
     const depth = table.words[base + lockWord.depth] as number;
     if (depth > 0) {
       table.words[base + lockWord.depth] = depth - 1;

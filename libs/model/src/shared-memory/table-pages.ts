@@ -36,11 +36,11 @@ export class TablePages {
     this.pages = pages;
     this.mutex = mutex;
     this.slots = new Float64Array(buffer, 0, pages * SLOTS_PER_TABLE);
-    let at = pages * SLOTS_PER_TABLE * 8;
-    this.link = new Uint32Array(buffer, at, pages);
-    this.use = new Int32Array(buffer, (at += pages * 4), pages);
-    this.generation = new Int32Array(buffer, (at += pages * 4), pages);
-    this.head = new Int32Array(buffer, (at += pages * 4), 4);
+    const words = pages * SLOTS_PER_TABLE * 8;
+    this.link = new Uint32Array(buffer, words, pages);
+    this.use = new Int32Array(buffer, words + pages * 4, pages);
+    this.generation = new Int32Array(buffer, words + pages * 8, pages);
+    this.head = new Int32Array(buffer, words + pages * 12, 4);
   }
 
   get inUse(): number {

@@ -6,7 +6,7 @@ import { defaultPolicies, type HostConfig, tablePagesFor } from '../host-config.
 import type { Call } from '../hypercall/calls.ts';
 import { errno } from '../hypercall/errno.ts';
 import { checkInvariants } from '../invariants/check.ts';
-import { getEntry, Leaf, P2M_QUERY } from '../p2m/get-entry.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mType } from '../p2m/types.ts';
 import { createDomain, defaultCreateOptions } from './domain-builder.ts';
 import { makeAssignable } from './pci-assignment.ts';
@@ -49,7 +49,7 @@ const typeAt = (host: RealHost, domid: number, gfn: number): number => {
   const d = host.h.domain(domid);
   if (!d) throw new Error(`no domain ${domid}`);
   const leaf = new Leaf();
-  getEntry(host.h, d, gfn, P2M_QUERY, leaf);
+  peekEntry(host.h, d, gfn, leaf);
   return leaf.type;
 };
 
@@ -83,7 +83,9 @@ describe('building a domain over real hypercalls', () => {
 
   it('builds a PVH guest from 16 MiB up without firmware, its map as the builder wrote it', () => {
     const host = hostWith();
-    const result = finish(createDomain(toolstackOn(host), config('name = "g"\ntype = "pvh"\nkernel = "k"\nmemory = 64\n')));
+    const result = finish(
+      createDomain(toolstackOn(host), config('name = "g"\ntype = "pvh"\nkernel = "k"\nmemory = 64\n')),
+    );
     const { domid, e820 } = built(result);
     expect(e820[0]).toEqual({ addr: 0, size: 64 * 2 ** 20, type: 1 });
     expect(typeAt(host, domid, 0xa5)).toBe(p2mType.ramRw);

@@ -58,10 +58,9 @@ function descend(h: Host, d: Domain, dfn: number, target: number, alloc: boolean
     if (!isPresent(slot) && !alloc) return 0;
     const child = allocIoTable(h, d.slot);
     if (child === 0) return -errno.ENOMEM;
-    const rc =
-      !isPresent(slot)
-        ? linkTable(h, index, child)
-        : splitIoLeaf(h, d, { index, leaf: withoutMarker(slot), level, target, dfn }, child, flush);
+    const rc = !isPresent(slot)
+      ? linkTable(h, index, child)
+      : splitIoLeaf(h, d, { index, leaf: withoutMarker(slot), level, target, dfn }, child, flush);
     if (rc !== 0) {
       freeIoTable(h, child);
       return rc;

@@ -1,0 +1,175 @@
+import { describe, expect, it } from 'vitest';
+import { bootTestbed, expectSound, hypercall, makeGuest, type Testbed } from '../../test-support/hypercall-fixture.ts';
+import type { Domain } from '../domain/domain.ts';
+import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
+import { frameFlag } from '../frames/frame-table.ts';
+import { defaultPolicies } from '../host-config.ts';
+import { XENMEMF_populate_on_demand } from '../hypercall/calls.ts';
+import { makeLeaf } from '../p2m/entry.ts';
+import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
+import { p2mAccess, p2mType } from '../p2m/types.ts';
+import { checkInvariants, invariants } from './check.ts';
+
+/** A guest with RAM, PoD entries and a cache, a device's tables, and a foreign mapping: something for every invariant. */
+function richHost(): { bed: Testbed; d: Domain } {
+  const bed = bootTestbed({ policies: { ...defaultPolicies, iommuTables: 'separate' } });
+  const d = makeGuest(bed, { iommu: true });
+  const { domid } = d;
+  hypercall(bed, bed.dom0, { op: 'set_pod_target', domid, targetPages: 700 });
+  const memFlags = XENMEMF_populate_on_demand;
+  hypercall(bed, bed.dom0, { op: 'populate_physmap', domid, order: 9, memFlags, extents: { start: 0, count: 4 } });
+  hypercall(bed, bed.dom0, {
+    op: 'populate_physmap',
+    domid,
+    order: 0,
+    memFlags: 0,
+    extents: { start: 4096, count: 20 },
+  });
+  hypercall(bed, d, { op: 'store', frames: { start: 0, count: 30 }, tag: 1 });
+  hypercall(bed, bed.dom0, {
+    op: 'add_to_physmap_batch',
+    domid: 0,
+    space: 4,
+    foreignDomid: domid,
+    idxs: { start: 4096, count: 2 },
+    gpfns: { start: 0x40, count: 2 },
+  });
+  return { bed, d };
+}
+
+const frameAt = (bed: Testbed, d: Domain, g: number): Mfn => peekEntry(bed.h, d, g, new Leaf());
+
+/** Index in the slot array of the last-level p2m entry of a gfn. */
+function slotIndex(bed: Testbed, root: number, g: number): number {
+  const { slots } = bed.h.tables;
+  let table = root;
+  for (let level = 3; level > 0; level--) {
+    table = Math.floor((slots[table * 512 + (Math.floor(g / 512 ** level) % 512)] as number) / 65_536);
+  }
+  return table * 512 + (g % 512);
+}
+
+const damage: Record<string, (bed: Testbed, d: Domain) => void> = {
+  m2pIsInverseOfP2m: (bed, d) => {
+    bed.h.frames.m2p[frameAt(bed, d, 4099)] = 77;
+  },
+  everyFrameHasOneOwner: (bed, d) => {
+    Atomics.add(bed.h.frames.count, frameAt(bed, d, 4099), 1);
+  },
+  totPagesMatchOwnedFrames: (_bed, d) => {
+    d.r.totPages++;
+  },
+  leafIsAligned: (bed, d) => {
+    const table = slotIndex(bed, d.r.p2mRoot, 4099);
+    const { slots } = bed.h.tables;
+    // A 2M leaf of an unaligned frame where a hole was, in the table one level up.
+    let up = d.r.p2mRoot;
+    for (let level = 3; level > 1; level--) up = Math.floor((slots[up * 512] as number) / 65_536);
+    slots[up * 512 + 30] = makeLeaf(
+      Math.floor((slots[table] as number) / 65_536) as Mfn,
+      1,
+      p2mType.ramRw,
+      p2mAccess.rwx,
+    );
+  },
+  noP2mLeafToFreeFrame: (bed, d) => {
+    const m = frameAt(bed, d, 4099);
+    bed.h.frames.count[m] = 0;
+  },
+  noTlbEntryToFreeFrame: (bed, d) => {
+    hypercall(bed, d, { op: 'touch', frames: { start: 4100, count: 1 } });
+    bed.h.tlbs.fill(0, d.slot, 4100, makeLeaf(frameAt(bed, bed.dom0, 0x40) + 50_000, 0, p2mType.ramRw, p2mAccess.rwx));
+  },
+  foreignCountMatchesLeaves: (bed) => {
+    bed.dom0.r.nrForeign = 1;
+  },
+  podEntryCountMatchesTable: (_bed, d) => {
+    d.r.podEntryCount--;
+  },
+  podCountMatchesLists: (_bed, d) => {
+    d.r.podCount++;
+  },
+  podCacheHoldsOnlyOrdinaryRam: (bed, d) => {
+    bed.h.frames.setFlag(d.podSingle.first as Mfn, frameFlag.special);
+  },
+  cacheFramesAreMappedNowhere: (bed, d) => {
+    bed.h.frames.setFlag(frameAt(bed, d, 4099), frameFlag.podCache);
+  },
+  podNeverWithDevice: (_bed, d) => {
+    d.r.deviceCount = 1;
+  },
+  noIommuMappingForPodGfn: (bed, d) => {
+    // The CPU's entry becomes PoD behind the IOMMU's back.
+    bed.h.tables.slots[slotIndex(bed, d.r.p2mRoot, 4099)] = makeLeaf(
+      INVALID_MFN,
+      0,
+      p2mType.populateOnDemand,
+      p2mAccess.rwx,
+    );
+  },
+  iommuMirrorsP2m: (bed, d) => {
+    bed.h.tables.slots[slotIndex(bed, d.r.iommuRoot, 4100)] = 0;
+  },
+  noIommuLeafToFreeFrame: (bed, d) => {
+    const index = slotIndex(bed, d.r.iommuRoot, 4100);
+    const { slots } = bed.h.tables;
+    slots[index] = (slots[index] as number) + 40_000 * 65_536;
+  },
+  noIotlbEntryToFreeFrame: (bed, d) => {
+    const { cache } = bed.h.iommu.units[0] as (typeof bed.h.iommu.units)[number];
+    cache.fill(0, d.domid, 4100, makeLeaf(60_000, 0, 0, p2mAccess.rwx), 0, cache.sequence);
+  },
+  contiguityMarkersTrue: (bed, d) => {
+    const index = slotIndex(bed, d.r.iommuRoot, 4112);
+    const { slots } = bed.h.tables;
+    slots[index] = (slots[index] as number) + (3 << 4);
+  },
+  everyTableIsReachableOnce: (bed, d) => {
+    const { slots } = bed.h.tables;
+    slots[d.r.p2mRoot * 512 + 9] = slots[d.r.p2mRoot * 512] as number;
+  },
+  pagingPoolMatchesTables: (_bed, d) => {
+    d.r.poolTotal--;
+  },
+  claimsWithinFree: (_bed, d) => {
+    d.r.outstandingPages = 5;
+  },
+  noLockHeldAtSafepoint: (bed) => {
+    bed.h.domctlLock.lock();
+  },
+};
+
+describe('invariants', () => {
+  it('all hold on a host with RAM, PoD, separate tables and foreign mappings', () => {
+    const { bed } = richHost();
+    expect(checkInvariants(bed.h)).toEqual([]);
+  });
+
+  for (const { name } of invariants) {
+    it(`${name} notices when it is broken`, () => {
+      const { bed, d } = richHost();
+      expectSound(bed);
+      const harm = damage[name];
+      if (!harm) throw new Error(`no damage known for ${name}`);
+      harm(bed, d);
+      expect(checkInvariants(bed.h).map((v) => v.invariant)).toContain(name);
+    });
+  }
+
+  it('a 16 GiB host with a 4 GiB guest is checked in under a second, mapped by 4K in p2m and IOMMU', () => {
+    const bed = bootTestbed({
+      frames: 2 ** 22,
+      ept: { superpage2m: false, superpage1g: false },
+      policies: { ...defaultPolicies, iommuTables: 'separate', iommuSuperpages: 'off' },
+    });
+    const pages = 2 ** 20;
+    const d = makeGuest(bed, { iommu: true, maxPages: pages, poolPages: 4096 });
+    const extents = { start: 0, count: pages / 512 };
+    expect(
+      hypercall(bed, bed.dom0, { op: 'populate_physmap', domid: d.domid, order: 9, memFlags: 0, extents }).rc,
+    ).toBe(extents.count);
+    const before = performance.now();
+    expect(checkInvariants(bed.h)).toEqual([]);
+    expect(performance.now() - before).toBeLessThan(1000);
+  }, 30_000);
+});
