@@ -11,7 +11,7 @@ import { FlushFlags, IOMMUF_readable, IOMMUF_writable } from '#model/iommu/flags
 import { iommuMap } from '#model/iommu/iommu';
 import { linkTable } from '#model/iommu/vtd/entry';
 import { storeLeaves } from '#model/iommu/vtd/split';
-import { walkTables } from '#model/iommu/walk';
+import { walkStraight } from '#model/iommu/walk';
 import type { Host } from '#model/host';
 import { SLOTS_PER_TABLE, type TableIndex, tableUse } from '#model/shared-memory/table-pages';
 
@@ -77,7 +77,7 @@ function build64GiB(h: Host): number {
 function walkBatch(h: Host, root: number, dfns: Uint32Array, from: number): number {
   const { slots } = h.tables;
   let sum = 0;
-  for (let i = from; i < from + BATCH; i++) sum += walkTables(slots, root, dfns[i] as number, 2, 4);
+  for (let i = from; i < from + BATCH; i++) sum += walkStraight(slots, root, dfns[i] as number, 2);
   return sum;
 }
 

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Answer, AnswerOf, Call, CallOf, OpName } from '#model/hypercall/calls';
-import { readEpoch } from '#wire/epoch';
+import { readEpoch, watchEpoch } from '#wire/epoch';
 import type { HypercallClient } from '#wire/hypercall-client';
 import { connect } from '#wire/redis-server';
+import { DomainXenstore } from '#wire/xenstore';
 import { smallConfig } from '../../libs/model/test-support/p2m-fixture.ts';
 import { type Guest, HypervisorProcess } from '../support/hypervisor-process.ts';
 
@@ -103,6 +104,38 @@ describe('the hypervisor process', () => {
     await ask<'destroydomain'>(client, { op: 'destroydomain', domid });
   });
 
+  it("tells a vCPU that waits when its domain is destroyed, and fires xenstore's @releaseDomain", async () => {
+    const domid = await createGuest(client, 16);
+    const guest = await hypervisor.guest(domid);
+    expect((await ask<'pausedomain'>(client, { op: 'pausedomain', domid })).rc).toBe(0);
+    const waiting = at(guest.clients, 0).send([{ op: 'touch', frames: { start: 0, count: 1 } }]);
+    const told = expect(waiting).rejects.toMatchObject({ name: 'TransportError', code: 'HANDLER_FAILED' });
+    const redis = connect(hypervisor.server.endpoint);
+    const xenstore = new DomainXenstore({ redis, hostId: hypervisor.hostId, domid: 0, writer: 'toolstack' });
+    const before = await xenstore.read('@releaseDomain');
+    const released = new Promise<void>((resolve) => {
+      void xenstore.watch('@releaseDomain', () => {
+        void xenstore.read('@releaseDomain').then((now) => {
+          if (now !== before) resolve();
+        });
+      });
+    });
+    await ask<'destroydomain'>(client, { op: 'destroydomain', domid });
+    await told;
+    await released;
+    xenstore.close();
+    redis.disconnect();
+    await guest.close();
+  });
+
+  it('answers a malformed call in its place, runs its neighbours, and counts it', async () => {
+    const negative = { op: 'touch', frames: { start: -1, count: 1 } } as const;
+    const answers = await client.send([{ op: 'physinfo' }, negative, { op: 'physinfo' }]);
+    expect(rcs(answers)).toEqual([0, -22, 0]);
+    const reply = await hypervisor.ask({ op: 'counters' });
+    expect(reply).toMatchObject({ op: 'counters', wire: { malformed: 1 } });
+  });
+
   it('refuses calls of an older epoch, with no effect', async () => {
     const stale = await hypervisor.guest(0, 'deadbeef');
     const sent = at(stale.clients, 1).send([{ op: 'physinfo' }]);
@@ -171,6 +204,41 @@ const withRmrr = {
   ],
   rmrrs: [{ startPfn: 0x8000, endPfn: 0x800f, devices: config.devices.map(({ sbdf }) => sbdf) }],
 };
+
+describe('a host with a fault plan', () => {
+  it('fails the planned step of a pCPU, and only that one', async () => {
+    const hypervisor = await HypervisorProcess.start({
+      config: { ...withRam, pcpus: 1 },
+      faultPlan: [{ at: { kind: 'frameAlloc', nth: 3 }, do: { errno: 12 } }],
+    });
+    const { clients, close } = await hypervisor.guest(0);
+    const populate: Call = {
+      op: 'populate_physmap',
+      domid: 0,
+      order: 0,
+      memFlags: 0,
+      extents: { start: 0x10000, count: 8 },
+    };
+    expect(rcs(await at(clients, 0).send([populate, populate]))).toEqual([2, 8]);
+    await close();
+    await hypervisor.stop();
+  });
+});
+
+describe('a host whose hypervisor is killed', () => {
+  it('is known to be gone when its epoch expires', async () => {
+    const hypervisor = await HypervisorProcess.start({ config: withRam });
+    const redis = connect(hypervisor.server.endpoint);
+    const epoch = (await readEpoch(redis, hypervisor.hostId)) ?? '';
+    const gone = new Promise<string>((resolve) => {
+      watchEpoch({ redis, hostId: hypervisor.hostId, epoch, onGone: resolve });
+    });
+    hypervisor.child.kill('SIGKILL');
+    expect(await gone).toContain('expired');
+    redis.disconnect();
+    await hypervisor.stop();
+  });
+});
 
 describe('a host that panics', () => {
   it('says so as Xen does, withdraws its epoch and exits 70', async () => {

@@ -1,5 +1,6 @@
 // The toolstack and guest agents with a real hypervisor and Redis: what an operator types, and what becomes of guests whose
 // processes die.
+import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { sbdf } from '#model/frames/addresses';
 import { type DomainInfo, domInfoFlag, shutdownReason } from '#model/hypercall/calls';
@@ -63,6 +64,13 @@ describe('xl on a host', () => {
     expect(totPages).toBeGreaterThan(118 * MIB_PAGES);
     expect(totPages).toBeLessThanOrEqual(129 * MIB_PAGES);
     expect(await host.ok('dmesg')).toContain(`(XEN) (d${domid}) HVM Loader`);
+  });
+
+  it('gives a guest process its own credentials and not the host’s', async () => {
+    await start(host, hvm('web'));
+    const told = readFileSync(`/proc/${await pidOf(host, 'web')}/environ`, 'utf8');
+    expect(told).not.toContain('HOSTLOOM_');
+    expect(told).not.toContain(host.hypervisor.server.endpoint.password);
   });
 
   it('creates a PVH guest, whose kernel asks the hypervisor for its memory map', async () => {
@@ -194,7 +202,7 @@ describe('when processes die', () => {
   afterEach(() => host?.stop());
 
   it('applies on_crash within 10 s when a guest’s agent is killed, and another agent takes the restarted guest', async () => {
-    host = await WholeHost.start({ config, dom0, agents: 1, knobs: { heartbeatMissingMs: 3000 } });
+    host = await WholeHost.start({ config, dom0 });
     const { domid } = await start(host, hvm('web', 'on_crash="restart"\n'));
     const spare = host.addAgent();
     await spare.up();

@@ -26,7 +26,7 @@ const guestEnvironment = (): NodeJS.ProcessEnv =>
 interface Waiter {
   readonly event: string;
   readonly id: string | null;
-  readonly done: (event: TimedEvent) => void;
+  readonly done: (event: TimedEvent | null) => void;
 }
 
 export class GuestProcess {
@@ -38,6 +38,7 @@ export class GuestProcess {
   #stopped = false;
   #exited = false;
   readonly #attached: Promise<void>;
+  readonly #isGone = Promise.withResolvers<void>();
 
   constructor(options: GuestProcessOptions) {
     this.#options = options;
@@ -56,6 +57,11 @@ export class GuestProcess {
 
   get pid(): number {
     return this.#child.pid ?? 0;
+  }
+
+  /** Settles when the process is gone and its end was told. */
+  get gone(): Promise<void> {
+    return this.#isGone.promise;
   }
 
   /** Settles when its kernel starts to run; rejects, with the process ended, if it cannot. */
@@ -83,8 +89,8 @@ export class GuestProcess {
       };
       const waiter: Waiter = { event, id, done: settle };
       const timer = setTimeout(() => settle(null), timeoutMs);
-      this.#child.once('exit', () => settle(null));
       this.#waiters.add(waiter);
+      if (this.#exited) settle(null);
     });
   }
 
@@ -127,9 +133,11 @@ export class GuestProcess {
 
   #gone(code: number | null, signal: string | null): void {
     this.#exited = true;
+    for (const waiter of [...this.#waiters]) waiter.done(null);
     const why = this.#lastWords?.why ?? (signal ? `it was ended by ${signal}` : `it ended with status ${code}`);
     const expected = this.#stopped || (this.#lastWords?.expected ?? false);
     this.#options.onExit({ code, signal, why: this.#stopped ? 'it was stopped' : why, expected });
+    this.#isGone.resolve();
   }
 }
 

@@ -68,7 +68,9 @@ export class SupervisorService {
     this.#stopping = true;
     const goodbye = async (): Promise<void> => {
       await this.#boot?.close();
-      for (const { process: guest } of this.#held.values()) guest.stop();
+      const guests = [...this.#held.values()].map(({ process: guest }) => guest);
+      for (const guest of guests) guest.stop();
+      await Promise.all(guests.map((guest) => guest.gone));
       await this.#news.flush();
     };
     await Promise.race([goodbye().catch(() => {}), new Promise((resolve) => setTimeout(resolve, FAREWELL_MS))]);

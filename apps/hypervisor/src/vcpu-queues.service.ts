@@ -1,5 +1,6 @@
 // The queues of all vCPUs: opened when a domain is created, closed when it dies, with the domain's rights in Redis. A call comes
 // in here, goes through the run queue, and its answers go back. Who called is the queue.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import type { Redis } from 'ioredis';
 import type { Answer, Call } from '#model/hypercall/calls';
@@ -33,6 +34,9 @@ const CHANGES_DOMAINS: ReadonlySet<string> = new Set([
   'shutdown',
   'remote_shutdown',
 ]);
+
+/** A dead domain's calls are refused within this time, or not at all. */
+const FAREWELL_MS = 300;
 
 interface DomainQueues {
   readonly domid: number;
@@ -145,6 +149,10 @@ export class VcpuQueuesService {
 
   private async closeDomain(key: string, { domid, incarnation, workers, connection }: DomainQueues): Promise<void> {
     this.open.delete(key);
+    // What its vCPUs still wait for is refused now; let them hear it before their rights go.
+    this.pool.runQueue.recheck();
+    const finished = Promise.all(workers.map((worker) => worker.pause()));
+    await Promise.race([finished, sleep(FAREWELL_MS, undefined, { ref: false })]);
     for (const { counters } of workers) addCounters(this.ended, counters);
     await Promise.all(workers.map((worker) => worker.close()));
     connection.disconnect();
@@ -158,9 +166,9 @@ export class VcpuQueuesService {
       ? await this.withConsole(who, calls)
       : await this.pool.runQueue.submit(who, calls);
     if (calls.some(({ op }) => CHANGES_DOMAINS.has(op))) {
-      // A new domain's queues exist before its creator hears of it.
-      await this.reconcile();
       this.pool.runQueue.recheck();
+      // A new domain's queues exist before its creator hears of it.
+      if (calls.some(({ op }) => op === 'createdomain')) await this.reconcile();
       this.onChange();
     }
     this.telemetry.history(who, seq, calls, answers);

@@ -85,6 +85,8 @@ export class LifecycleService {
       while (this.#again) {
         this.#again = false;
         const { infos = [] } = await this.#dom0.call({ op: 'getdomaininfolist', first: 1, max: 1024 });
+        const present = new Set(infos.map(({ domid }) => domid));
+        for (const domid of this.#preserved) if (!present.has(domid)) this.#preserved.delete(domid);
         for (const info of infos) this.#consider(info);
       }
     } finally {

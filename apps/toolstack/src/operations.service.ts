@@ -19,8 +19,8 @@ import type { OperationArgs, OperationName, OperationResult } from './dom0/opera
 import { Dom0Service } from './dom0.service.ts';
 import { XenstoreService } from './xenstore.service.ts';
 
-/** Of a processor that the hosts described here have. */
-const PHYS_BITS = 39;
+/** Physical address bits of the smallest processor with an IOMMU; a larger memory map tells of a larger one. */
+const PHYS_BITS_MIN = 39;
 /** Idle threads kept. */
 const IDLE_MAX = 2;
 
@@ -80,7 +80,9 @@ export class OperationsService {
       nodes: 1,
       onlineCpus: info.pcpus,
     };
-    return { devices: this.#config.host.devices, caps, physBits: PHYS_BITS };
+    const { devices, memoryMap } = this.#config.host;
+    const top = memoryMap.reduce((end, { addr, size }) => Math.max(end, addr + size), 0);
+    return { devices, caps, physBits: Math.max(PHYS_BITS_MIN, Math.ceil(Math.log2(Math.max(1, top)))) };
   }
 
   #start(): Thread {

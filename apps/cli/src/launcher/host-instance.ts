@@ -242,7 +242,7 @@ export class HostInstance {
       `guest-agent-${++this.#agentCount}`,
     );
     void agent.exited.then(() => {
-      if (!isDom0 && !this.#stopping) this.#startAgent(capacity);
+      if (!isDom0 && this.#stopping === null) this.#startAgent(capacity);
     });
     return agent;
   }
@@ -294,7 +294,7 @@ export class HostInstance {
   }
 
   #lost(why: string): void {
-    if (this.#stopping) return;
+    if (this.#stopping !== null) return;
     this.#isGone = true;
     this.#gone.resolve(new HostGone(why));
   }

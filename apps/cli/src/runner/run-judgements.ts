@@ -69,6 +69,10 @@ function judgeLostWrites(state: TwinState): void {
   for (const { domid, noWriteLost } of state.observer.guests()) {
     if (noWriteLost === 0) continue;
     const guest = state.names.get(domid) ?? `d${domid}`;
-    state.violation('noWriteLost', `${noWriteLost} frames of ${guest} did not hold what was last written to them`, noWriteLost);
+    state.violation(
+      'noWriteLost',
+      `${noWriteLost} frames of ${guest} did not hold what was last written to them`,
+      noWriteLost,
+    );
   }
 }

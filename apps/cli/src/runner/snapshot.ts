@@ -83,7 +83,10 @@ interface WireLockRow {
 }
 
 /** A domain's locks are numbered by its slot; dom0 has the first. Locks of units and devices are the host's. */
-function lockRow({ name, scope, lockCnt, blockCnt, holdNs, waitNs, inXen }: WireLockRow, domains: readonly DomainInfo[]): LockProfileRow {
+function lockRow(
+  { name, scope, lockCnt, blockCnt, holdNs, waitNs, inXen }: WireLockRow,
+  domains: readonly DomainInfo[],
+): LockProfileRow {
   const counts = { lockCnt, blockCnt, holdNs, blockNs: waitNs, inXen };
   if (scope === GLOBAL) return { scope: 'global', name, ...counts };
   if (!DOMAIN_LOCKS.has(name)) return { scope: 'global', name: `${name} ${scope}`, ...counts };
@@ -93,12 +96,16 @@ function lockRow({ name, scope, lockCnt, blockCnt, holdNs, waitNs, inXen }: Wire
 
 async function focusSnapshot(state: TwinState, guest: string, domid: number): Promise<FocusSnapshot> {
   const { runs } = await state.host.hv({ op: 'memory-map', domid, maxRuns: RUNS_MAX });
-  const rmrrs = state.twin.host.rmrrs.map(({ start, end }) => ({ start: Math.floor(start / PAGE), end: Math.floor((end + 1) / PAGE) }));
+  const rmrrs = state.twin.host.rmrrs.map(({ start, end }) => ({
+    start: Math.floor(start / PAGE),
+    end: Math.floor((end + 1) / PAGE),
+  }));
   const segments: MemorySegment[] = [];
   for (const run of runs) {
     const kind = kindOf(run, rmrrs);
     const last = segments.at(-1);
-    if (last && last.kind === kind && last.endGfn === run.start) segments[segments.length - 1] = { ...last, endGfn: run.end };
+    if (last && last.kind === kind && last.endGfn === run.start)
+      segments[segments.length - 1] = { ...last, endGfn: run.end };
     else segments.push({ startGfn: run.start, endGfn: run.end, kind, label: labelOf(kind) });
   }
   return {
@@ -142,7 +149,8 @@ async function iommuMap(state: TwinState, guest: string, runs: readonly MemoryRu
       byType.set(key, mapped);
     }
     const last = segments.at(-1);
-    if (last && last.mapped === mapped && last.endDfn === start) segments[segments.length - 1] = { ...last, endDfn: end };
+    if (last && last.mapped === mapped && last.endDfn === start)
+      segments[segments.length - 1] = { ...last, endDfn: end };
     else segments.push({ startDfn: start, endDfn: end, mapped });
   }
   return segments;

@@ -1,7 +1,8 @@
 // The steps of a timeline, one function each: what it asks of the toolstack, of a guest's kernel or of the host, and when it is
 // done. A step that had to fail and did not, or the other way round, ends the timeline. Nothing is judged here.
-import type { ScenarioGuest, Step, XlValue } from '#formats/scenario';
+
 import { xlConfigText } from '#formats/guest-text';
+import type { ScenarioGuest, Step, XlValue } from '#formats/scenario';
 import { formatSbdf } from '#model/frames/addresses';
 import type { DmaPlace } from '#model/guest/guest-spec';
 import { encodeCreate } from '#wire/xl-create';
@@ -190,14 +191,19 @@ async function stop(step: StepOf<'stop'>, { state }: StepContext): Promise<strin
     other.do === 'start' && other.guest === step.guest ? [other.workload] : [],
   );
   const own = step.guest === DOM0 ? state.twin.dom0.workload : guestOf(state, step.guest).workload;
-  for (const id of new Set(idsOf([...own, ...started], step.workload))) await state.host.command(domid, { do: 'stop', id });
+  for (const id of new Set(idsOf([...own, ...started], step.workload)))
+    await state.host.command(domid, { do: 'stop', id });
   return null;
 }
 
 async function untilRunning(step: Step, domid: number, { state, signal }: Pick<StepContext, 'state' | 'signal'>) {
   const up = (): boolean => state.observer.guest(domid)?.running === true;
   if (await state.observer.until(up, GUEST_TIMEOUT_MS, signal)) return;
-  throw new StepFailed(step.line, `${stepText(step)}: the guest's kernel is not up after ${GUEST_TIMEOUT_MS / 1000} s`, true);
+  throw new StepFailed(
+    step.line,
+    `${stepText(step)}: the guest's kernel is not up after ${GUEST_TIMEOUT_MS / 1000} s`,
+    true,
+  );
 }
 
 /** Separate command buffers, so that the driver resets its device between faults and every attempt is really made. */
@@ -313,4 +319,3 @@ export async function untilDue(step: Step, state: TwinState, signal: AbortSignal
     signal.addEventListener('abort', abort, { once: true });
   });
 }
-

@@ -14,7 +14,8 @@ import { DOM0, type TwinState } from './twin-state.ts';
 const BAD_TOLD = 12;
 const LABEL_ARGUMENTS_MAX = 60;
 /** Console lines that tell of something outside the course of things. */
-const NOTABLE = /crashed|domain_crash|failed \(|out of PoD|Cannot setup identity map|cannot map reserved|Over-allocation/;
+const NOTABLE =
+  /crashed|domain_crash|failed \(|out of PoD|Cannot setup identity map|cannot map reserved|Over-allocation/;
 
 /** Xen prints a unit's number; a record does not carry it, so the console's own line is not repeated here but made again. */
 export function describeFault({ tsUs, sbdf, dfn, write, reason, cause }: FaultRecord, startedUs: number): DmaFault {
@@ -65,14 +66,19 @@ type Told = Omit<TimelineEvent, 'tsUs'> | null;
 
 function newsEvent(news: GuestNews, who: string): Told {
   if (news.kind === 'placed') return { who, what: `runs at ${news.agent}` };
-  if (news.kind === 'exit') return news.expected ? null : { who, what: 'its process ends', detail: news.why, tone: 'bad' };
+  if (news.kind === 'exit')
+    return news.expected ? null : { who, what: 'its process ends', detail: news.why, tone: 'bad' };
   switch (news.name) {
     case 'bootDone':
       return { who, what: 'kernel boots', detail: `${news.data.ramPages} pages of RAM, ${news.data.touched} touched` };
     case 'running':
       return { who, what: 'kernel runs', tone: 'good' };
     case 'balloon':
-      return { who, what: `balloon ${news.data.state}`, detail: `${news.data.currentPages} pages of ${news.data.targetPages}` };
+      return {
+        who,
+        what: `balloon ${news.data.state}`,
+        detail: `${news.data.currentPages} pages of ${news.data.targetPages}`,
+      };
     case 'workload':
       return {
         who,
@@ -81,7 +87,12 @@ function newsEvent(news: GuestNews, who: string): Told {
         tone: news.data.state === 'failed' ? 'bad' : 'plain',
       };
     case 'noWriteLost':
-      return { who, what: 'finds foreign data in its memory', detail: `${news.data.bad} frames from gfn 0x${news.data.gfn.toString(16)}`, tone: 'bad' };
+      return {
+        who,
+        what: 'finds foreign data in its memory',
+        detail: `${news.data.bad} frames from gfn 0x${news.data.gfn.toString(16)}`,
+        tone: 'bad',
+      };
     case 'ramMissing':
       return { who, what: 'finds nothing behind its RAM', detail: `${news.data.faulted} frames`, tone: 'bad' };
     case 'panic':
@@ -103,14 +114,21 @@ export function messagesOf(state: TwinState, offsetUs: number): MessageRecord[] 
   for (const record of [...firstCalls, ...lastCalls]) {
     const label = callLabel(record);
     if (label === null) continue;
-    const from = record.domid === 0 ? `${DOM0} vcpu ${record.vcpu}` : `${guestName(state, record.domid)} vcpu ${record.vcpu}`;
+    const from =
+      record.domid === 0 ? `${DOM0} vcpu ${record.vcpu}` : `${guestName(state, record.domid)} vcpu ${record.vcpu}`;
     const rc = record.answer?.rc ?? 0;
     const tsUs = record.tsUs - state.startedUs + offsetUs;
     messages.push({ tsUs, from, to: 'Xen', label, kind: rc < 0 ? 'fault' : 'call' });
   }
   for (const { tsUs, sbdf, dfn } of state.observer.faults.slice(0, BAD_TOLD)) {
     const label = `DMA to ${(dfn * 4096).toString(16)}`;
-    messages.push({ tsUs: tsUs - state.startedUs + offsetUs, from: `device ${formatSbdf(sbdf as Sbdf)}`, to: 'IOMMU', label, kind: 'fault' }); // as above
+    messages.push({
+      tsUs: tsUs - state.startedUs + offsetUs,
+      from: `device ${formatSbdf(sbdf as Sbdf)}`,
+      to: 'IOMMU',
+      label,
+      kind: 'fault',
+    }); // as above
   }
   return messages.sort((a, b) => a.tsUs - b.tsUs);
 }
@@ -130,7 +148,15 @@ export function* traceOf(state: TwinState, offsetUs: number): Generator<TraceEve
     const tsUs = span.tsUs - state.startedUs + offsetUs;
     if (span.kind === 'dma') {
       const { durUs, sbdf, completed, faults, thread } = span;
-      yield { tsUs, durUs, pid: DOMID_XEN, tid: deviceTid(sbdf), name: 'dma', cat: 'dma', args: { completed, faults, thread } };
+      yield {
+        tsUs,
+        durUs,
+        pid: DOMID_XEN,
+        tid: deviceTid(sbdf),
+        name: 'dma',
+        cat: 'dma',
+        args: { completed, faults, thread },
+      };
       continue;
     }
     const { durUs, domid, vcpu, pcpu, op, calls, rc } = span;
@@ -140,6 +166,14 @@ export function* traceOf(state: TwinState, offsetUs: number): Generator<TraceEve
   }
   for (const { tsUs, sbdf, dfn, reason } of state.observer.faults) {
     const args = { addr: (dfn * 4096).toString(16), reason };
-    yield { kind: 'instant', tsUs: tsUs - state.startedUs + offsetUs, pid: DOMID_XEN, tid: deviceTid(sbdf), name: 'DMA fault', cat: 'fault', args };
+    yield {
+      kind: 'instant',
+      tsUs: tsUs - state.startedUs + offsetUs,
+      pid: DOMID_XEN,
+      tid: deviceTid(sbdf),
+      name: 'DMA fault',
+      cat: 'fault',
+      args,
+    };
   }
 }

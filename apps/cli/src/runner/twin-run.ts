@@ -63,7 +63,11 @@ export async function runTwin(options: TwinRunOptions): Promise<TwinRun> {
 }
 
 /** Outcomes of what went otherwise than the scenario says, and of the number of attempts; empty if all went well. */
-async function playTimeline(state: TwinState, signal: AbortSignal, progress: (text: string) => void): Promise<AssertionOutcome[]> {
+async function playTimeline(
+  state: TwinState,
+  signal: AbortSignal,
+  progress: (text: string) => void,
+): Promise<AssertionOutcome[]> {
   const { timeline, attempts } = state.twin;
   for (const step of timeline) {
     try {
@@ -77,21 +81,37 @@ async function playTimeline(state: TwinState, signal: AbortSignal, progress: (te
   const counts = timeline.some((step) => step.do === 'gpu-dma' || step.do === 'create-beside' || step.times > 1);
   if (!counts) return [];
   const enough = state.attempts >= attempts;
-  return [{ text: `the run makes ${attempts} attempts`, expected: `${attempts} or more`, found: `${state.attempts}`, ok: enough || 'unknown' }];
+  return [
+    {
+      text: `the run makes ${attempts} attempts`,
+      expected: `${attempts} or more`,
+      found: `${state.attempts}`,
+      ok: enough || 'unknown',
+    },
+  ];
 }
 
-async function playStep(step: Step, state: TwinState, signal: AbortSignal, progress: (text: string) => void): Promise<void> {
+async function playStep(
+  step: Step,
+  state: TwinState,
+  signal: AbortSignal,
+  progress: (text: string) => void,
+): Promise<void> {
   const startedUs = nowUs();
   const before = await counterValues(state);
   try {
     await runStep(step, { state, signal, progress });
-    state.note({ who: 'operator', what: stepText(step), ...(step.expectError ? { detail: 'refused, as expected' } : {}) }, startedUs);
+    state.note(
+      { who: 'operator', what: stepText(step), ...(step.expectError ? { detail: 'refused, as expected' } : {}) },
+      startedUs,
+    );
   } catch (error) {
     state.note({ who: 'operator', what: stepText(step), detail: message(error), tone: 'bad' }, startedUs);
     throw error;
   } finally {
     const after = await counterValues(state);
-    if (before && after) state.steps.push({ text: stepText(step), line: step.line, before, after, us: nowUs() - startedUs });
+    if (before && after)
+      state.steps.push({ text: stepText(step), line: step.line, before, after, us: nowUs() - startedUs });
   }
 }
 
@@ -109,7 +129,8 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 function stepOutcome(step: Step, error: unknown): AssertionOutcome {
   const text = `the timeline goes through (line ${step.line}: ${stepText(step)})`;
   const failed = error instanceof StepFailed && !error.unknown;
-  if (!failed && !(error instanceof StepFailed) && !(error instanceof HostGone) && !(error instanceof Error)) throw error;
+  if (!failed && !(error instanceof StepFailed) && !(error instanceof HostGone) && !(error instanceof Error))
+    throw error;
   return { text, expected: 'it does', found: message(error), ok: failed ? false : 'unknown' };
 }
 
@@ -126,7 +147,9 @@ async function lookAtTheEnd(state: TwinState): Promise<End> {
   const alive = !state.hypervisorKilled && !state.host.isGone;
   if (alive) {
     await settle(state);
-    await state.checkInvariants().catch((error: unknown) => state.note({ who: 'Xen', what: message(error), tone: 'bad' }));
+    await state
+      .checkInvariants()
+      .catch((error: unknown) => state.note({ who: 'Xen', what: message(error), tone: 'bad' }));
     await judgeFaults(state);
   }
   for (const [index, assertion] of twin.expect.entries()) {

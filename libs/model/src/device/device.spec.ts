@@ -10,8 +10,8 @@ import {
 import type { Domain } from '../domain/domain.ts';
 import { sbdf } from '../frames/addresses.ts';
 import { dmaCpu, Host } from '../host.ts';
-import type { DeviceConfig } from '../host-config.ts';
-import type { DeviceCommand } from '../hypercall/calls.ts';
+import { type DeviceConfig, defaultPolicies } from '../host-config.ts';
+import { type DeviceCommand, XENMEMF_populate_on_demand } from '../hypercall/calls.ts';
 import { errno } from '../hypercall/errno.ts';
 import { DeviceEngine, type FaultEvent } from './device-engine.ts';
 import { MAX_TRANSACTIONS } from './device-queues.ts';
@@ -151,5 +151,30 @@ describe('device jobs', () => {
     expect(bed.log.violations).toEqual([]);
     expect(faults[0]).toMatchObject({ reason: 2 });
     expectSound(bed);
+  });
+
+  it('that meet a PoD page fault until a CPU has touched it, with shared tables and with separate ones (seed story)', () => {
+    for (const iommuTables of ['shared', 'separate'] as const) {
+      const bed = bootTestbed({ policies: { ...defaultPolicies, podWithPassthrough: 'allow', iommuTables } });
+      const d = makeGuest(bed, { iommu: true });
+      const { domid } = d;
+      hypercall(bed, bed.dom0, { op: 'set_pod_target', domid, targetPages: 1024 });
+      const extents = { start: 0, count: 4 };
+      const memFlags = XENMEMF_populate_on_demand;
+      hypercall(bed, bed.dom0, { op: 'populate_physmap', domid, order: 9, memFlags, extents });
+      expect(hypercall(bed, bed.dom0, { op: 'assign_device', domid, sbdf: gpu, flags: 0 }).rc).toBe(0);
+      const faults: FaultEvent[] = [];
+      const h = new Host(bed.h.shared, dmaCpu(bed.h.config, 0), bed.log);
+      const engine = new DeviceEngine(h, 0, { onFault: (fault) => faults.push(fault) });
+      const before = submit(bed, d, [write(700, 1)]);
+      while (engine.runBurst(64));
+      expect(wait(bed, d, before.job ?? 0)).toMatchObject({ faults: 1, firstFaultDfn: 700, firstFaultReason: 5 });
+      expect(faults[0]?.cause).toMatchObject({ p2mType: 'populateOnDemand', iommuEntry: 'absent' });
+      hypercall(bed, d, { op: 'touch', frames: { start: 700, count: 1 } });
+      const after = submit(bed, d, [write(700, 1)]);
+      while (engine.runBurst(64));
+      expect(wait(bed, d, after.job ?? 0)).toMatchObject({ completed: 1, faults: 0 });
+      expectSound(bed);
+    }
   });
 });

@@ -27,23 +27,20 @@ function adjustTotPages(h: Host, d: Domain, delta: number): void {
  */
 export function allocDomheap(h: Host, d: Domain, order: Order): Mfn | -1 {
   const pages = 2 ** order;
-  const m = h.heap.alloc(order, d.r.outstandingPages);
-  if (m < 0) return -1;
-  d.locks.pageAlloc.lock();
+  const { pageAlloc } = d.locks;
+  // The claim is read and consumed under one lock, or two allocations of the domain could both count on it.
+  pageAlloc.lock();
   const over = d.r.totPages + pages > d.r.maxPages;
-  const refused = d.dying || over;
-  if (!refused) {
+  const wanted = d.r.totPages + pages;
+  const m = over || d.dying ? -1 : h.heap.alloc(order, d.r.outstandingPages);
+  if (m >= 0) {
     h.frames.fillBlock(m as Mfn, pages, d.domid, 1, frameFlag.allocated);
     h.frames.countUse(m as Mfn, pages, 1);
     adjustTotPages(h, d, pages);
   }
-  d.locks.pageAlloc.unlock();
-  if (refused) {
-    if (over) h.platform.printk(`Over-allocation for d${d.domid}: ${d.r.totPages + pages} > ${d.r.maxPages}`);
-    h.heap.free(m as Mfn, order);
-    return -1;
-  }
-  h.counters.add(C_ALLOC, pages);
+  pageAlloc.unlock();
+  if (over) h.platform.printk(`Over-allocation for d${d.domid}: ${wanted} > ${d.r.maxPages}`);
+  if (m >= 0) h.counters.add(C_ALLOC, pages);
   return m;
 }
 

@@ -18,7 +18,7 @@ import {
 import type { Unit } from './iommu-state.ts';
 import { bank } from './translation-cache.ts';
 import { faultReason } from './vtd/fault-text.ts';
-import { WALK_READ, WALK_WRITE, walked, walkLevel, walkTables, withinWidth } from './walk.ts';
+import { tableAt, WALK_READ, WALK_WRITE, walkLevel, walkTables, withinWidth } from './walk.ts';
 
 const C_HIT = counter('iotlb.hit');
 const C_MISS = counter('iotlb.miss');
@@ -107,8 +107,6 @@ export class Translator {
     step(stepKind.hwWalk, dfn);
     h.counters.add(C_WALK, depth);
     const leaf = walkTables(h.tables.slots, table, dfn, needed, depth);
-    const leafTable = walked.table;
-    const { directory } = walked;
     if (leaf < 0) {
       // A caching-mode unit remembers that nothing is there at all (not that a right is missing).
       const other = needed === WALK_WRITE ? WALK_READ : WALK_WRITE;
@@ -126,12 +124,13 @@ export class Translator {
     step(stepKind.tlbFill, dfn);
     const first = level === 0 ? leaf : leaf - (dfn % 512 ** level) * 65536;
     cache.fill(level, did, dfn, first, this.ownerThen, this.sequence);
-    if (leafTable !== 0 && depth > 1) this.keep(unit, bank.tableOf2m, dfn, leafTable);
-    if (directory !== 0 && depth > 2) this.keep(unit, bank.tableOf1g, dfn, directory);
+    if (depth > 1) this.keep(unit, bank.tableOf2m, dfn, tableAt(h.tables.slots, table, dfn, depth, 0));
+    if (depth > 2) this.keep(unit, bank.tableOf1g, dfn, tableAt(h.tables.slots, table, dfn, depth, 1));
     return leaf;
   }
 
   private keep(unit: Unit, index: number, dfn: number, table: number): void {
+    if (table === 0) return;
     unit.cache.fill(index, this.did, dfn, table, this.h.tables.generationOf(table as TableIndex), this.sequence);
   }
 

@@ -11,22 +11,47 @@ export const REASON_NO_WRITE = 5;
 export const REASON_NO_READ = 6;
 
 const SP = 8;
+/** Present, readable and writable, no superpage: a table; the low bits that tell it from a leaf and from nothing. */
+const KIND = 11;
+const TABLE = 3;
 /** In the answer, bits 13:12 are the level of the leaf. */
 const LEVEL_BITS = 0x3000;
 
-/**
- * By-product of the last walk of this thread: the tables that a paging-structure cache would keep. `table` is the table of
- * the 4K leaf (0: the walk ended above it), `directory` the one above (0: not walked).
- */
-export const walked = { table: 0, directory: 0 };
-
 export const walkLevel = (leaf: number): number => (leaf >> 12) & 3;
 
-const refused = (needed: number): number => -(needed === WALK_WRITE ? REASON_NO_WRITE : REASON_NO_READ);
+const refused = (needed: number): number => (needed === WALK_WRITE ? -REASON_NO_WRITE : -REASON_NO_READ);
 
-function superpage(slot: number, level: number, offset: number, needed: number): number {
-  if ((slot & needed) === 0) return refused(needed);
-  return slot - (slot & LEVEL_BITS) + level * 4096 + offset * 65536;
+/** Any walk, level by level. */
+function walkByLevel(slots: Slots, root: number, dfn: number, needed: number, levels: number): number {
+  let table = root;
+  for (let level = levels - 1; ; level--) {
+    const span = 512 ** level;
+    const slot = load(slots, (table << 9) + (Math.floor(dfn / span) % 512));
+    if (level > 0 && (slot & 3) !== 0 && (slot & SP) === 0) {
+      table = (slot / 65536) | 0;
+      continue;
+    }
+    if ((slot & needed) === 0) return refused(needed);
+    return slot - (slot & LEVEL_BITS) + level * 4096 + (dfn % span) * 65536;
+  }
+}
+
+/**
+ * The commonest walk: four levels down to a 4K leaf with the needed right. Answers its slot, or 0: anything else, ask
+ * `walkTables`. It calls nothing and reads the slots itself instead of through `load`: only so small does V8 fold it into a
+ * caller's loop and hoist its checks out of it (measured: 36 against 55 to 70 ns a walk on 64 GiB).
+ */
+export function walkStraight(slots: Slots, root: number, dfn: number, needed: number): number {
+  const low = dfn & 0x3ffff;
+  const high = (dfn / 0x40000) | 0;
+  const top = slots[(root << 9) + (high >> 9)] as number;
+  if ((top & KIND) !== TABLE) return 0;
+  const upper = slots[(((top / 65536) | 0) << 9) + (high & 511)] as number;
+  if ((upper & KIND) !== TABLE) return 0;
+  const middle = slots[(((upper / 65536) | 0) << 9) + (low >> 9)] as number;
+  if ((middle & KIND) !== TABLE) return 0;
+  const leaf = slots[(((middle / 65536) | 0) << 9) + (low & 511)] as number;
+  return (leaf & (needed | LEVEL_BITS)) === needed ? leaf : 0;
 }
 
 /**
@@ -35,33 +60,22 @@ function superpage(slot: number, level: number, offset: number, needed: number):
  * minus the fault reason.
  */
 export function walkTables(slots: Slots, root: number, dfn: number, needed: number, levels: number): number {
-  const low = dfn & 0x3ffff;
-  walked.table = 0;
-  walked.directory = 0;
-  let base = root << 9;
-  if (levels > 2) {
-    const high = Math.floor(dfn / 0x40000);
-    if (levels > 3) {
-      const top = load(slots, base + ((high >> 9) & 511));
-      if ((top & 3) === 0) return refused(needed);
-      base = ((top / 65536) | 0) << 9;
-    }
-    const upper = load(slots, base + (high & 511));
-    if ((upper & 3) === 0) return refused(needed);
-    if ((upper & SP) !== 0) return superpage(upper, 2, low, needed);
-    base = ((upper / 65536) | 0) << 9;
+  const leaf = levels === 4 ? walkStraight(slots, root, dfn, needed) : 0;
+  return leaf !== 0 ? leaf : walkByLevel(slots, root, dfn, needed, levels);
+}
+
+/**
+ * The table of level `level` that the walk of `dfn` goes through (what a paging-structure cache keeps), or 0: it ends above.
+ * `levels` as above; level < levels - 1.
+ */
+export function tableAt(slots: Slots, root: number, dfn: number, levels: number, level: number): number {
+  let table = root;
+  for (let at = levels - 1; at > level; at--) {
+    const slot = load(slots, (table << 9) + (Math.floor(dfn / 512 ** at) % 512));
+    if ((slot & KIND) !== TABLE) return 0;
+    table = (slot / 65536) | 0;
   }
-  if (levels > 1) {
-    walked.directory = base >>> 9;
-    const middle = load(slots, base + (low >> 9));
-    if ((middle & 3) === 0) return refused(needed);
-    if ((middle & SP) !== 0) return superpage(middle, 1, low & 511, needed);
-    base = ((middle / 65536) | 0) << 9;
-  }
-  walked.table = base >>> 9;
-  const leaf = load(slots, base + (low & 511));
-  if ((leaf & needed) === 0) return refused(needed);
-  return (leaf & LEVEL_BITS) === 0 ? leaf : leaf - (leaf & LEVEL_BITS);
+  return table;
 }
 
 /** Does the address fit the width of so many levels? */

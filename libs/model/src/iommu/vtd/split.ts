@@ -35,7 +35,11 @@ export interface Superpage {
 
 /** Stores `count` leaves of one run from slot `at`: `first` in the first, each next `stride` more, markers of a whole table. */
 export function storeLeaves(slots: Slots, at: number, first: number, stride: number, count: number): void {
-  for (let i = 0; i < count; i++) store(slots, at + i, first + i * stride + (emptyTable[i] as number));
+  let value = first;
+  for (let i = 0; i < count; i++) {
+    store(slots, at + i, value + (emptyTable[i] as number));
+    value += stride;
+  }
 }
 
 /** Replaces the superpage by `child`, an empty table not linked yet. 0; a negative errno: the superpage is untouched. */

@@ -1,0 +1,75 @@
+// `hostloom up [HOST|SCENARIO]`: a whole host that stays up until Ctrl-C, for `hostloom xl` from other terminals. Of a scenario it
+// takes the host, the policies and dom0; its guests are created by hand.
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { shownPath } from '#formats/guest-text';
+import { loadHost } from '#formats/host-file';
+import { resolvePolicies } from '#formats/policies';
+import { loadScenario } from '#formats/scenario-file';
+import { HostInstance } from '../launcher/host-instance.ts';
+import { type HostPlan, planOfHost, planOfTwin } from '../launcher/host-plan.ts';
+import { repositoryRoot } from '../repository.ts';
+import type { Output } from '../terminal.ts';
+
+const DEFAULT_HOST = 'hosts/seed-2014-haswell.yaml';
+/** Only a scenario asks a question. */
+const IS_SCENARIO = /^(question|timeline|twins)\s*:/m;
+
+export interface UpOptions {
+  readonly logs?: string;
+}
+
+export async function upCommand(
+  file: string | undefined,
+  options: UpOptions,
+  output: Output,
+  signal: AbortSignal,
+): Promise<number> {
+  const plan = planFor(file ?? join(repositoryRoot, DEFAULT_HOST));
+  const logDir = options.logs ? resolve(options.logs) : mkdtempSync(join(tmpdir(), 'hostloom-logs-'));
+  mkdirSync(logDir, { recursive: true });
+  try {
+    const host = await HostInstance.start({ plan, logDir, onPhase: (text) => output.progress(text) }, signal);
+    try {
+      output.line(`host ${host.hostId} is up (${plan.label}); logs in ${logDir}`);
+      output.line('in another terminal: hostloom xl list, hostloom xl create FILE.cfg, hostloom xl dmesg');
+      output.line('Ctrl-C ends it');
+      output.json({ hostId: host.hostId, host: plan.config.name, logs: logDir });
+      await untilOver(host, signal);
+    } finally {
+      await host.stop();
+    }
+  } finally {
+    if (!options.logs) rmSync(logDir, { recursive: true, force: true });
+  }
+  output.line('ended');
+  return 0;
+}
+
+/** Ctrl-C is how it ends well; anything else throws. */
+function untilOver(host: HostInstance, signal: AbortSignal): Promise<void> {
+  return new Promise((settle, reject) => {
+    signal.addEventListener('abort', () => settle(), { once: true });
+    if (signal.aborted) settle();
+    void host.gone.then(reject);
+  });
+}
+
+function planFor(file: string): HostPlan {
+  const path = resolve(file);
+  if (isScenario(path)) {
+    const scenario = loadScenario(path, { root: repositoryRoot });
+    const [twin] = scenario.twins;
+    if (twin) return { ...planOfTwin(scenario.name, twin), record: false };
+  }
+  return planOfHost(loadHost(path, shownPath(path, repositoryRoot)), resolvePolicies({}));
+}
+
+function isScenario(path: string): boolean {
+  try {
+    return IS_SCENARIO.test(readFileSync(path, 'utf8'));
+  } catch {
+    return false; // the loader says what is wrong with it
+  }
+}

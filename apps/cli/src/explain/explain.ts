@@ -1,0 +1,19 @@
+// Why a twin ended as it did, in words, from what was observed. Owns the choice of what needs explaining; each cause has a file of
+// its own. A sentence says only what the run's own evidence shows.
+import type { Explanation } from '#report/verdict';
+import type { Snapshot } from '../runner/snapshot.ts';
+import type { TwinState } from '../runner/twin-state.ts';
+import { explainPod } from './pod.ts';
+import { explainRefusal } from './refusal.ts';
+import { explainReserved } from './reserved.ts';
+import { explainShatter } from './shatter.ts';
+
+export function explain(state: TwinState, snapshot: Snapshot | null): Explanation[] {
+  const causes = [
+    explainPod(state, snapshot),
+    explainReserved(state, snapshot),
+    explainShatter(state, snapshot),
+    explainRefusal(state),
+  ];
+  return causes.filter((explanation) => explanation !== null);
+}

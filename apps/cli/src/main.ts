@@ -1,0 +1,166 @@
+// The `hostloom` command: its verbs, options and exit statuses. Everything a verb does is under commands/; here is only what is
+// common to all: Ctrl-C, errors as one readable message, the status the process ends with.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { benchCommand } from './commands/bench.ts';
+import { doctorCommand } from './commands/doctor.ts';
+import { runCommand } from './commands/run.ts';
+import { runsListCommand, runsPruneCommand } from './commands/runs.ts';
+import { upCommand } from './commands/up.ts';
+import { xlCommand } from './commands/xl.ts';
+import { describeError, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
+import { repositoryRoot } from './repository.ts';
+import { TerminalOutput } from './terminal.ts';
+
+const DEFAULT_KEEP = 10;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+const STATUS_HELP = `
+Exit status: 0 pass or done, 1 fail, 2 unknown (a time ran out, a process died), 64 wrong usage or a mistake in a file,
+130 ended by Ctrl-C.`;
+
+/** Whoever ended the command early; not an error. */
+class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+}
+
+const aborter = new AbortController();
+const { signal } = aborter;
+let status: number = EXIT_OK;
+
+function wholeNumber(text: string): number {
+  const n = Number(text);
+  if (!Number.isSafeInteger(n) || n < 1) throw new InvalidArgumentError('a whole number from 1 on is needed');
+  return n;
+}
+
+const version = (): string =>
+  (JSON.parse(readFileSync(join(repositoryRoot, 'package.json'), 'utf8')) as { readonly version: string }).version; // our own file
+
+function program(): Command {
+  const top = new Command('hostloom')
+    .description(
+      "A Xen host's memory plane as separate processes: will this configuration break, and does the fix hold?",
+    )
+    .version(version())
+    .addHelpText('after', STATUS_HELP)
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`hostloom: ${text.replace(/^error: /, '')}`) });
+  addRun(top);
+  addUp(top);
+  addXl(top);
+  addRuns(top);
+  top
+    .command('doctor')
+    .description('what this machine has, and what is missing for what')
+    .option('--json', 'one JSON object on standard output')
+    .action(({ json = false }: { json?: boolean }) => {
+      status = doctorCommand(new TerminalOutput({ json }));
+    });
+  top
+    .command('bench')
+    .description('measure, as ratios to a yardstick of the same run')
+    .argument('[what...]', 'some of the rows only')
+    .option('--json', 'one JSON object on standard output')
+    .action(async (what: string[], { json = false }: { json?: boolean }) => {
+      status = await benchCommand(what, json, signal);
+    });
+  return top;
+}
+
+function addRun(top: Command): void {
+  top
+    .command('run')
+    .description('play a scenario with all its twins, print the verdict, write a report')
+    .argument('<scenario>', 'a file, such as scenarios/pod-gpu-dma.yaml')
+    .option('--twin <name>', 'only this twin (and those it is compared with)')
+    .option('--attempts <n>', "instead of the scenario's number", wholeNumber)
+    .option('--runs-dir <dir>', 'where run directories are made', 'runs')
+    .option('--json', 'one JSON object on standard output')
+    .addHelpText('after', STATUS_HELP)
+    .action(
+      async (
+        file: string,
+        { json = false, ...options }: { json?: boolean; twin?: string; attempts?: number; runsDir?: string },
+      ) => {
+        status = await runCommand(file, options, new TerminalOutput({ json }), signal);
+      },
+    );
+}
+
+function addUp(top: Command): void {
+  top
+    .command('up')
+    .description('start a host and keep it up until Ctrl-C; speak to it with `hostloom xl`')
+    .argument('[file]', 'a host or a scenario (default: hosts/seed-2014-haswell.yaml)')
+    .option('--logs <dir>', 'keep the logs of its processes here')
+    .option('--json', 'one JSON object on standard output, once it is up')
+    .action(async (file: string | undefined, { json = false, ...options }: { json?: boolean; logs?: string }) => {
+      status = await upCommand(file, options, new TerminalOutput({ json }), signal);
+    });
+}
+
+function addXl(top: Command): void {
+  top
+    .command('xl')
+    .description('an xl verb for a running host: list, info, create, destroy, reboot, mem-set, mem-max, dmesg, pci-…')
+    .argument('<verb...>', 'the verb and its arguments, as xl takes them')
+    .option('--host <id>', 'which host, when several run: its id, or how it begins')
+    .option('--json', 'raw figures (list, info)')
+    .helpOption('--help', 'this text')
+    .passThroughOptions()
+    .allowUnknownOption()
+    .action(async (words: string[], { json = false, ...options }: { json?: boolean; host?: string }) => {
+      status = await xlCommand(words, { json, ...options });
+    });
+}
+
+function addRuns(top: Command): void {
+  const runs = top.command('runs').description('the directories that earlier runs left');
+  runs
+    .command('list')
+    .description('every run with its verdict')
+    .option('--runs-dir <dir>', 'where they are', 'runs')
+    .option('--json', 'one JSON object on standard output')
+    .action(({ json = false, ...options }: { json?: boolean; runsDir?: string }) => {
+      status = runsListCommand(options, new TerminalOutput({ json }));
+    });
+  runs
+    .command('prune')
+    .description('remove old runs; those still running and `latest` stay')
+    .option('--keep <n>', 'how many of each scenario to keep', wholeNumber, DEFAULT_KEEP)
+    .option('--runs-dir <dir>', 'where they are', 'runs')
+    .option('--json', 'one JSON object on standard output')
+    .action(async ({ json = false, keep, ...options }: { json?: boolean; keep: number; runsDir?: string }) => {
+      status = await runsPruneCommand(keep, options, new TerminalOutput({ json }));
+    });
+}
+
+/** The first signal asks the command to end in order; the second ends it as it is (what it started is ended by its reaper). */
+function listenToSignals(): void {
+  for (const name of SIGNALS) {
+    process.on(name, () => {
+      if (signal.aborted) process.exit(EXIT_INTERRUPTED);
+      aborter.abort(new Interrupted(`ended by ${name}`));
+    });
+  }
+}
+
+async function main(): Promise<number> {
+  try {
+    await program().parseAsync(process.argv);
+    return status;
+  } catch (error) {
+    if (error instanceof Interrupted) return EXIT_INTERRUPTED;
+    // Help and version are no mistakes.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_USAGE;
+    const { text, exitCode } = describeError(error);
+    process.stderr.write(`${text}\n`);
+    return exitCode;
+  }
+}
+
+listenToSignals();
+process.exit(await main());
