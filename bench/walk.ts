@@ -53,12 +53,11 @@ function compile(directory: string): ((...args: string[]) => number) | null {
   return (...args) => Number(spawnSync(program, args, { encoding: 'utf8' }).stdout);
 }
 
-/** A table and its link, as a split makes them: the leaves first, then one store. Exported for nobody: short and hot. */
-function mapTable(h: Host, parent: number, firstFrame: number): TableIndex {
+/** A table of 512 leaves and its link, as a split makes them: leaves and markers in one pass, then one store. */
+function mapTable(h: Host, parent: number, firstFrame: number): void {
   const table = h.tables.alloc(tableUse.iommu, 0, 0) as TableIndex; // the arena is sized for all
-  storeLeaves(h.tables.slots, table * SLOTS_PER_TABLE, firstFrame * 65536 + RW, 65536, SLOTS_PER_TABLE);
+  storeLeaves(h.tables.slots, table * SLOTS_PER_TABLE, firstFrame * 65536 + RW, 65536);
   linkTable(h, parent, table);
-  return table;
 }
 
 function build64GiB(h: Host): number {

@@ -13,8 +13,11 @@ import { deferredFlush } from './vtd/invalidation.ts';
 const C_ALLOC = counter('iommu.ptAlloc');
 const C_FREE = counter('iommu.ptFree');
 
-/** An empty table (all null, markers say so), or 0: no memory. `slot` of the domain, or maxDomains for quarantine. */
-export function allocIoTable(h: Host, slot: number): TableIndex | 0 {
+/**
+ * An empty table (all null, markers say so), or 0: no memory. `slot` of the domain, or maxDomains for quarantine. `blank`: the
+ * caller fills all of it at once, so the markers are left to it.
+ */
+export function allocIoTable(h: Host, slot: number, blank = false): TableIndex | 0 {
   const m = allocAnonymous(h);
   if (m < 0) return 0;
   const table = h.tables.alloc(tableUse.iommu, slot, m);
@@ -22,7 +25,7 @@ export function allocIoTable(h: Host, slot: number): TableIndex | 0 {
     freeAnonymous(h, m as Mfn);
     return 0;
   }
-  h.tables.slots.set(emptyTable, table * SLOTS_PER_TABLE);
+  if (!blank) h.tables.slots.set(emptyTable, table * SLOTS_PER_TABLE);
   h.counters.add(C_ALLOC);
   return table;
 }

@@ -12,8 +12,9 @@ const TLB_ENTRIES = 1024;
 const WALK_ENTRIES = 64;
 /** Doubles per CPU: key and slot per TLB entry; key, table and generation per walk-cache entry. */
 const DOUBLES = TLB_ENTRIES * 2 + WALK_ENTRIES * 3;
-/** Words per CPU: guest-mode sequence (odd = in guest mode), slot of the domain in it. */
-const WORDS = 2;
+/** Words per CPU: guest-mode sequence (odd = in guest mode), slot of the domain in it, sleepers on the sequence. */
+const WORDS = 4;
+const SLEEPERS = 2;
 
 export class CpuTlbs {
   static bytes(cpus: number): number {
@@ -43,6 +44,7 @@ export class CpuTlbs {
   /** VM exit. */
   exit(cpu: number): void {
     Atomics.add(this.words, cpu * WORDS, 1);
+    if (Atomics.load(this.words, cpu * WORDS + SLEEPERS) !== 0) Atomics.notify(this.words, cpu * WORDS);
   }
 
   requestFlush(d: Domain, pcpus: number): void {
@@ -61,12 +63,14 @@ export class CpuTlbs {
       if (sequence % 2 === 0 || this.words[index + 1] !== d.slot) continue;
       for (let spin = 0; spin < 2000 && Atomics.load(this.words, index) === sequence; spin++);
       if (Atomics.load(this.words, index) === sequence) {
+        Atomics.add(this.words, index + SLEEPERS, 1);
         h.lockTable.waitUntil(
           this.words,
           index,
           () => `cpu${cpu} to leave guest mode of d${d.domid}`,
           () => Atomics.load(this.words, index) !== sequence,
         );
+        Atomics.sub(this.words, index + SLEEPERS, 1);
       }
     }
   }

@@ -22,7 +22,7 @@ import {
 } from '../flags.ts';
 import { allocIoTable, freeIoTable, queueFree, queueSubtree } from '../table-pages.ts';
 import { isPresent, isTable, linkTable, SLOT_LENT } from './entry.ts';
-import { splitIoLeaf } from './split.ts';
+import { splitIoLeaf, splitStrategy } from './split.ts';
 
 const C_MAP = counter('iommu.map');
 const C_UNMAP = counter('iommu.unmap');

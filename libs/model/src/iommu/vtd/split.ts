@@ -33,22 +33,29 @@ export interface Superpage {
   readonly dfn: number;
 }
 
-/** Stores `count` leaves of one run from slot `at`: `first` in the first, each next `stride` more, markers of a whole table. */
-export function storeLeaves(slots: Slots, at: number, first: number, stride: number, count: number): void {
-  let value = first;
-  for (let i = 0; i < count; i++) {
-    store(slots, at + i, value + (emptyTable[i] as number));
-    value += stride;
+/**
+ * Fills the table at `at` with one run: `first` in entry 0, each next `stride` more, markers of a whole table. By fours: the
+ * loop's own work is a third of the time otherwise.
+ */
+export function storeLeaves(slots: Slots, at: number, first: number, stride: number): void {
+  let leaf = first;
+  for (let i = 0; i < SLOTS_PER_TABLE; i += 4) {
+    const to = at + i;
+    store(slots, to, leaf + (emptyTable[i] as number));
+    store(slots, to + 1, leaf + stride + (emptyTable[i + 1] as number));
+    store(slots, to + 2, leaf + 2 * stride + (emptyTable[i + 2] as number));
+    store(slots, to + 3, leaf + 3 * stride + (emptyTable[i + 3] as number));
+    leaf += 4 * stride;
   }
 }
 
-/** Replaces the superpage by `child`, an empty table not linked yet. 0; a negative errno: the superpage is untouched. */
+/** Replaces the superpage by `child`, a table not linked yet (empty if naive, else blank). 0; a negative errno: the superpage is untouched. */
 export function splitIoLeaf(h: Host, d: Domain, page: Superpage, child: TableIndex, flush: FlushFlags): number {
   const strategy = splitStrategy(h);
   const first = page.level === 1 ? page.leaf - SLOT_SP : page.leaf;
   const stride = 512 ** (page.level - 1) * 65536;
   const base = child * SLOTS_PER_TABLE;
-  if (strategy !== 'naive') storeLeaves(h.tables.slots, base, first, stride, SLOTS_PER_TABLE);
+  if (strategy !== 'naive') storeLeaves(h.tables.slots, base, first, stride);
   if (strategy !== 'atomic') breakLeaf(h, d, page);
   const rc = linkTable(h, page.index, child);
   if (rc !== 0) {
