@@ -1,19 +1,20 @@
 // DESIGN 10, rows 1 and 2, as ratios measured in one run against C (bench/walk.c):
 //   the IOTLB-miss walk, random, over 64 GiB mapped by 4K, in batches of 1000
 //   mapping 4K pages in order: table allocation and leaf stores only; the whole of iommuMap is reported beside it
-// Prints one JSON array of {name, ratio, hold, ns, yardstickNs, runs}; ratio is null where there is no C compiler.
+// Runs alternate with the yardstick's and medians are compared. Where there is no C compiler the times alone are reported.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bareHost } from './bare-host.ts';
+import type { Host } from '#model/host';
 import { FlushFlags, IOMMUF_readable, IOMMUF_writable } from '#model/iommu/flags';
 import { iommuMap } from '#model/iommu/iommu';
 import { linkTable } from '#model/iommu/vtd/entry';
 import { storeLeaves } from '#model/iommu/vtd/split';
 import { walkStraight } from '#model/iommu/walk';
-import type { Host } from '#model/host';
 import { SLOTS_PER_TABLE, type TableIndex, tableUse } from '#model/shared-memory/table-pages';
+import { bareHost } from './bare-host.ts';
+import { median, printRow, spreadOf } from './row.ts';
 
 const RUNS = 7;
 const PAGES = 2 ** 24;
@@ -22,27 +23,43 @@ const LOOKUPS = 1_000_000;
 const MAP_TABLES = 8192;
 const RW = 3;
 
-export interface BenchRow {
-  readonly name: string;
-  readonly ratio: number | null;
-  /** What the ratio must not exceed; null: reported only. */
-  readonly hold: number | null;
-  readonly ns: number;
-  readonly yardstickNs: number | null;
-  /** Nanoseconds of each run: ours, yardstick. */
-  readonly runs: readonly (readonly [number, number | null])[];
-}
-
-const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1] as number; // never empty
 const nowNs = (): number => Number(process.hrtime.bigint());
 const round = (value: number): number => Math.round(value * 100) / 100;
 
-function row(name: string, hold: number | null, runs: readonly (readonly [number, number | null])[]): BenchRow {
-  const ns = median(runs.map(([ours]) => ours));
+/** Nanoseconds of one run: ours, the yardstick's. */
+type Run = readonly [number, number | null];
+
+function report(number: number, name: string, hold: number | null, runs: readonly Run[]): void {
+  const ns = round(median(runs.map(([ours]) => ours)));
   const yard = runs.map(([, theirs]) => theirs).filter((value) => value !== null);
-  const yardstickNs = yard.length > 0 ? median(yard) : null;
-  const ratio = yardstickNs === null ? null : round(ns / yardstickNs);
-  return { name, ratio, hold, ns: round(ns), yardstickNs: yardstickNs === null ? null : round(yardstickNs), runs };
+  if (yard.length === 0) {
+    const detail = { ns, note: 'no C compiler (cc): no yardstick' };
+    printRow({
+      row: number,
+      name,
+      value: 0,
+      unit: 'ratio',
+      hold: null,
+      bound: 'reported',
+      runs: runs.length,
+      spread: [0, 0],
+      detail,
+    });
+    return;
+  }
+  const yardstickNs = round(median(yard));
+  const [low, high] = spreadOf(runs.map(([ours]) => ours / yardstickNs));
+  printRow({
+    row: number,
+    name,
+    value: round(ns / yardstickNs),
+    unit: 'ratio',
+    hold,
+    bound: hold === null ? 'reported' : 'at most',
+    runs: runs.length,
+    spread: [round(low), round(high)],
+    detail: { ns, yardstickNs },
+  });
 }
 
 /** The C program, or null without a compiler. */
@@ -89,7 +106,7 @@ function walkOnce(h: Host, root: number, dfns: Uint32Array): number {
   return ns;
 }
 
-function benchWalk(directory: string, c: ReturnType<typeof compile>): BenchRow {
+function benchWalk(directory: string, c: ReturnType<typeof compile>): void {
   const h = bareHost(PAGES / 512 + 256).h;
   const root = build64GiB(h);
   const dfns = new Uint32Array(LOOKUPS);
@@ -102,7 +119,7 @@ function benchWalk(directory: string, c: ReturnType<typeof compile>): BenchRow {
   writeFileSync(file, dfns);
   walkOnce(h, root, dfns);
   const runs = Array.from({ length: RUNS }, () => [walkOnce(h, root, dfns), c ? c('walk', file) : null] as const);
-  return row('IOTLB-miss walk, random, 64 GiB at 4K', 1.4, runs);
+  report(1, 'IOTLB-miss walk, random, 64 GiB at 4K, batches of 1000', 1.4, runs);
 }
 
 function mapOnce(): number {
@@ -124,30 +141,25 @@ function wholeMapOnce(): number {
   return (nowNs() - start) / pages;
 }
 
-export function benchTables(): BenchRow[] {
-  const directory = mkdtempSync(join(tmpdir(), 'hostloom-bench-'));
-  try {
-    const c = compile(directory);
-    const walk = benchWalk(directory, c);
-    mapOnce();
-    wholeMapOnce();
-    const map: [number, number | null][] = [];
-    const whole: [number, number | null][] = [];
-    for (let i = 0; i < RUNS; i++) {
-      const theirs = c ? c('map', String(MAP_TABLES)) : null;
-      map.push([mapOnce(), theirs]);
-      whole.push([wholeMapOnce(), theirs]);
-    }
-    return [
-      walk,
-      row('map 4K pages in order: table allocation and leaf stores', 1.2, map),
-      row('map 4K pages in order: the whole of iommuMap', null, whole),
-    ];
-  } finally {
-    rmSync(directory, { recursive: true });
+function benchMap(c: ReturnType<typeof compile>): void {
+  mapOnce();
+  wholeMapOnce();
+  const map: Run[] = [];
+  const whole: Run[] = [];
+  for (let i = 0; i < RUNS; i++) {
+    const theirs = c ? c('map', String(MAP_TABLES)) : null;
+    map.push([mapOnce(), theirs]);
+    whole.push([wholeMapOnce(), theirs]);
   }
+  report(2, 'map 4K pages in order: table allocation and leaf stores', 1.2, map);
+  report(2, 'map 4K pages in order: the whole of iommuMap', null, whole);
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname) {
-  process.stdout.write(`${JSON.stringify(benchTables(), null, 2)}\n`);
+const directory = mkdtempSync(join(tmpdir(), 'hostloom-bench-'));
+try {
+  const c = compile(directory);
+  benchWalk(directory, c);
+  benchMap(c);
+} finally {
+  rmSync(directory, { recursive: true });
 }

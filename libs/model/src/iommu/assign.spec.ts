@@ -8,15 +8,7 @@ import { errno } from '../hypercall/errno.ts';
 import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { guestPhysmapAddPage } from '../p2m/physmap.ts';
 import { p2mAccess, p2mType } from '../p2m/types.ts';
-import {
-  assignDevice,
-  bootAssignAll,
-  deassignDevice,
-  devicesOf,
-  getDeviceGroup,
-  releaseDevices,
-  testAssignDevice,
-} from './assign.ts';
+import { assignDevice, deassignDevice, devicesOf, getDeviceGroup, releaseDevices, testAssignDevice } from './assign.ts';
 import { contextDid, contextPresent } from './context-entry.ts';
 import { DmaThread } from './dma.ts';
 import { identityMaps, iommuIdentityMapping, UNMAP_IDENTITY } from './identity-mapping.ts';
@@ -254,12 +246,5 @@ describe('groups', () => {
     expect(getDeviceGroup(h, dom0, sbdf(0, 9, 0, 0), 8)).toEqual({ rc: 0, sbdfs: [] });
     expect(assignDevice(h, ioDomain(h, 1), b, 0)).toBe(0);
     expect(getDeviceGroup(h, dom0, a, 8).sbdfs).toEqual([c]);
-  });
-});
-
-describe('boot assignment', () => {
-  it('panics if a device cannot be given to dom0', () => {
-    const { h } = bootWithDom0({ devices: [] });
-    expect(() => bootAssignAll(h)).not.toThrow();
   });
 });

@@ -11,10 +11,13 @@ import {
 } from '../../test-support/iommu-fixture.ts';
 import { smallConfig } from '../../test-support/p2m-fixture.ts';
 import type { Domain } from '../domain/domain.ts';
-import type { Mfn } from '../frames/addresses.ts';
+import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import type { IommuUnitConfig, ModelPolicies } from '../host-config.ts';
+import { p2mLock, p2mUnlock } from '../p2m/p2m.ts';
 import { guestPhysmapAddPage } from '../p2m/physmap.ts';
+import { p2mSetEntry } from '../p2m/set-entry.ts';
+import { p2mAccess, p2mType } from '../p2m/types.ts';
 import { assignDevice } from './assign.ts';
 import { BUS_MASTER_OFF, DmaThread } from './dma.ts';
 import { resetFaults, serviceFaults } from './faults.ts';
@@ -104,12 +107,42 @@ describe('a DMA transaction', () => {
     expect(dma.transaction(NIC, 5, 'r', 1)).toBe(1);
   });
 
-  it('says why it faulted: a populate-on-demand page that no CPU has touched', () => {
+  it('says why it faulted: what the p2m and the I/O tables held, and who would have acted', () => {
     const { h, d, dma } = setup();
+    p2mLock(h, d);
+    expect(p2mSetEntry(h, d, 512, INVALID_MFN, 9, p2mType.populateOnDemand, p2mAccess.rwx)).toBe(0);
+    p2mUnlock(h, d);
+    expect(dma.transaction(GPU, 600, 'w', 1)).toBe(5);
+    expect(dma.lastFault).toMatchObject({
+      domid: 1,
+      p2mType: 'populateOnDemand',
+      order: 9,
+      mfn: -1,
+      iommuEntry: 'absent',
+    });
+    expect(dma.lastFault?.why).toContain('no CPU of d1 has touched the page');
     guestPhysmapAddPage(h, d, 1, 0x1001 as Mfn, 0);
     expect(dma.transaction(GPU, 1, 'w', 1)).toBe(0);
+    iommuLegacyUnmap(h, d, 1, 1);
+    expect(dma.transaction(GPU, 1, 'w', 1)).toBe(5);
+    expect(dma.lastFault).toMatchObject({ p2mType: 'ramRw', mfn: 0x1001, iommuEntry: 'absent', isRam: true });
     expect(dma.transaction(GPU, 2, 'w', 1)).toBe(5);
-    expect(dma.lastFault).toMatchObject({ domid: 1, p2mType: 'mmioDm', iommuEntry: 'absent', isRam: false });
+    expect(dma.lastFault).toMatchObject({ p2mType: 'mmioDm', isRam: false });
+  });
+
+  it('walks the tables of the CPU where they are shared, and what EPT does not allow a device cannot do', () => {
+    const { h, d, dma } = setup({ iommuTables: 'shared' });
+    expect(d.has('hapPtShare')).toBe(true);
+    guestPhysmapAddPage(h, d, 512, 0x1200 as Mfn, 9);
+    expect(dma.transaction(GPU, 512 + 3, 'w', 5)).toBe(0);
+    expect(h.frames.tag[0x1203]).toBe(5);
+    p2mLock(h, d);
+    p2mSetEntry(h, d, 512 + 3, 0x1203 as Mfn, 0, p2mType.ramRo, p2mAccess.rwx);
+    p2mUnlock(h, d);
+    expect(dma.transaction(GPU, 512 + 3, 'r', 0)).toBe(0);
+    expect(dma.transaction(GPU, 512 + 3, 'w', 6)).toBe(5);
+    expect(dma.lastFault).toMatchObject({ p2mType: 'ramRo', iommuEntry: 'ro', sharedTables: true });
+    expect(dma.transaction(GPU, 512 + 4, 'w', 6)).toBe(0);
   });
 });
 

@@ -1,13 +1,9 @@
 // Why a DMA faulted: what the p2m and the I/O tables held for the page, read without any lock (a look, stale at once), and
 // who would have had to act for the page to be there. It decides nothing.
-import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
-import { levelOrder, ROOT_LEVEL, slotFrame, slotLow, slotType, tableOffset } from '../p2m/entry.ts';
-import { isLeafSlot } from '../p2m/split.ts';
+import { Leaf as P2mLeaf, peekEntry } from '../p2m/peek-entry.ts';
 import { isRam, type P2mTypeName, p2mType, p2mTypeName } from '../p2m/types.ts';
-import { load } from '../shared-memory/slots.ts';
-import { SLOTS_PER_TABLE } from '../shared-memory/table-pages.ts';
 import { IOMMUF_writable } from './flags.ts';
 import { IoLeaf, peekLeaf } from './vtd/second-level.ts';
 
@@ -28,43 +24,22 @@ export interface FaultCause {
   readonly why: string;
 }
 
-interface Peek {
-  type: number;
-  mfn: number;
-  order: number;
-}
-
-function peekP2m(h: Host, d: Domain, g: number): Peek {
-  const { slots } = h.tables;
-  let level = ROOT_LEVEL;
-  let slot = load(slots, d.r.p2mRoot * SLOTS_PER_TABLE + tableOffset(g, level));
-  while (slot !== 0 && !isLeafSlot(slot, level)) {
-    level--;
-    slot = load(slots, slotFrame(slot) * SLOTS_PER_TABLE + tableOffset(g, level));
-  }
-  const order = levelOrder(level);
-  if (slot === 0) return { type: p2mType.mmioDm, mfn: -1, order };
-  const type = slotType(slotLow(slot));
-  const frame = slotFrame(slot);
-  return { type, mfn: frame === INVALID_MFN ? -1 : frame + (g % 2 ** order), order };
-}
-
-function explain(found: Peek, entry: FaultCause['iommuEntry'], shared: boolean, domid: number): string {
-  if (found.type === p2mType.populateOnDemand) {
+function explain(type: number, entry: FaultCause['iommuEntry'], shared: boolean, domid: number): string {
+  if (type === p2mType.populateOnDemand) {
     return (
       `populate-on-demand: no CPU of d${domid} has touched the page, so no frame is behind it; a CPU's access would have ` +
       'populated it, a device cannot'
     );
   }
-  if (found.type === p2mType.mmioDm || found.type === p2mType.invalid) {
+  if (type === p2mType.mmioDm || type === p2mType.invalid) {
     return `nothing is mapped there in d${domid}: never populated, or given up (ballooned out, removed)`;
   }
-  if (isRam(found.type) && entry === 'absent') {
+  if (isRam(type) && entry === 'absent') {
     return `d${domid} has RAM there and the I/O tables had nothing at that moment: the entry was being rebuilt, or is not mirrored`;
   }
   if (entry === 'ro') return `the page is mapped read-only for devices of d${domid}`;
   if (entry === 'mapped') return 'the page is mapped now: the entry was away for a moment, or an absence was cached';
-  return `${p2mTypeName(found.type)} pages are not mapped for devices${shared ? ' (tables shared with EPT)' : ''}`;
+  return `${p2mTypeName(type)} pages are not mapped for devices${shared ? ' (tables shared with EPT)' : ''}`;
 }
 
 /** Looks at the tables of the device's owner. `device`: index in the host's description. */
@@ -86,7 +61,8 @@ export function classifyFault(h: Host, device: number, dfn: number): FaultCause 
     };
   }
   const shared = d.has('hapPtShare');
-  const found = d.isTranslated ? peekP2m(h, d, dfn) : { type: p2mType.ramRw as number, mfn: dfn, order: 0 };
+  const found = new P2mLeaf();
+  if (d.isTranslated) peekEntry(h, d, dfn, found);
   const leaf = new IoLeaf();
   const mapped = peekLeaf(h, shared ? d.r.p2mRoot : d.r.iommuRoot, dfn, leaf);
   const iommuEntry = !mapped ? 'absent' : (leaf.flags & IOMMUF_writable) === 0 ? 'ro' : 'mapped';
@@ -94,11 +70,11 @@ export function classifyFault(h: Host, device: number, dfn: number): FaultCause 
     domid: d.domid,
     dfn,
     p2mType: p2mTypeName(found.type),
-    mfn: found.mfn,
+    mfn: found.mfn === INVALID_MFN ? -1 : found.mfn,
     order: found.order,
     iommuEntry,
     sharedTables: shared,
     isRam: isRam(found.type),
-    why: explain(found, iommuEntry, shared, d.domid),
+    why: explain(found.type, iommuEntry, shared, d.domid),
   };
 }

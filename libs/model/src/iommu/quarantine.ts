@@ -10,7 +10,7 @@ import { store } from '../shared-memory/slots.ts';
 import { SLOTS_PER_TABLE, type TableIndex } from '../shared-memory/table-pages.ts';
 import { backendOf } from './backend.ts';
 import { regionsOf } from './reserved-regions.ts';
-import { allocIoTable } from './table-pages.ts';
+import { allocIoTable, freeIoTable } from './table-pages.ts';
 import { isPresent, SLOT_LENT, SLOT_PRESENT } from './vtd/entry.ts';
 import { FIRST_QUARANTINE_DID } from './vtd/invalidation.ts';
 
@@ -32,17 +32,30 @@ export function quarantineInit(h: Host, device: number): number {
   const { levels } = h.iommu.unitOf(device).config;
   const root = allocIoTable(h, slotOfNobody(h));
   if (root === 0) return -errno.ENOMEM;
-  for (const region of regionsOf(h, device)) {
-    for (let pfn = region.startPfn; pfn <= region.endPfn; pfn++) {
-      if (!mapPrivately(h, root, levels, pfn)) return -errno.ENOMEM;
-    }
+  const scratch = h.config.quarantine === 'scratch-page';
+  if (!mapReserved(h, device, root, levels) || (scratch && !scratchTables(h, levels))) {
+    freePrivateTables(h, root, levels - 1);
+    return -errno.ENOMEM;
   }
-  if (h.config.quarantine === 'scratch-page') {
-    if (!scratchTables(h, levels)) return -errno.ENOMEM;
-    fillWithScratch(h, root, levels - 1);
-  }
+  if (scratch) fillWithScratch(h, root, levels - 1);
   quarantineRoots[device] = root;
   return 0;
+}
+
+/** Never linked into a context: freed at once. */
+function freePrivateTables(h: Host, table: TableIndex, level: number): void {
+  for (let i = 0; level > 0 && i < SLOTS_PER_TABLE; i++) {
+    const slot = h.tables.read(table, i);
+    if (isPresent(slot)) freePrivateTables(h, slotFrame(slot) as TableIndex, level - 1);
+  }
+  freeIoTable(h, table);
+}
+
+function mapReserved(h: Host, device: number, root: TableIndex, levels: number): boolean {
+  for (const region of regionsOf(h, device)) {
+    for (let pfn = region.startPfn; pfn <= region.endPfn; pfn++) if (!mapPrivately(h, root, levels, pfn)) return false;
+  }
+  return true;
 }
 
 /** 1:1, writable. The tables are not linked yet: plain stores. */

@@ -35,6 +35,8 @@ const MAX_EXITS = 8;
  * Runs one access of `d` on this pCPU; the calling thread is the pCPU. `store` = null loads. Takes no lock in guest mode.
  */
 export function guestAccess(h: Host, d: Domain, g: number, storeTag: number | null, out: AccessOutcome): number {
+  // Flush requests go to pCPUs only: another CPU number would keep stale translations.
+  h.assert(h.cpu < h.config.pcpus, 'guest accesses run on pCPUs');
   const needed = storeTag === null ? SLOT_R : SLOT_W;
   for (let exits = 0; exits < MAX_EXITS; exits++) {
     h.tlbs.enter(h.cpu, d);

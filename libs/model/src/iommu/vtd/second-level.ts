@@ -56,7 +56,8 @@ function descend(h: Host, d: Domain, dfn: number, target: number, alloc: boolean
       continue;
     }
     if (!isPresent(slot) && !alloc) return 0;
-    const child = allocIoTable(h, d.slot);
+    const filledBySplit = isPresent(slot) && splitStrategy(h) !== 'naive';
+    const child = allocIoTable(h, d.slot, filledBySplit);
     if (child === 0) return -errno.ENOMEM;
     const rc = !isPresent(slot)
       ? linkTable(h, index, child)
