@@ -113,7 +113,7 @@ function addXl(top: Command): void {
     .passThroughOptions()
     .allowUnknownOption()
     .action(async (words: string[], { json = false, ...options }: { json?: boolean; host?: string }) => {
-      status = await xlCommand(words, { json, ...options });
+      status = await Promise.race([xlCommand(words, { json, ...options }), interrupted()]);
     });
 }
 
@@ -136,6 +136,13 @@ function addRuns(top: Command): void {
     .action(async ({ json = false, keep, ...options }: { json?: boolean; keep: number; runsDir?: string }) => {
       status = await runsPruneCommand(keep, options, new TerminalOutput({ json }));
     });
+}
+
+/** For commands that have nothing to end in order. */
+function interrupted(): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 }
 
 /** The first signal asks the command to end in order; the second ends it as it is (what it started is ended by its reaper). */

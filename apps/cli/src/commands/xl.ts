@@ -10,6 +10,7 @@ import { chooseHost } from '../launcher/host-registry.ts';
 
 const TAKE_MS = 10_000;
 const REPLY_MS = 120_000;
+const CLOSE_MS = 500;
 /** A verb that nobody sees the end of prints this and leaves with EXIT_UNKNOWN. */
 const UNKNOWN_REMEDY = 'look with `hostloom xl list` whether it happened';
 
@@ -45,7 +46,8 @@ async function ask(host: string | undefined, verb: string, args: readonly string
     if (error instanceof ReplyUnknown) throw new CommandError(error.message, UNKNOWN_REMEDY, EXIT_UNKNOWN);
     throw error;
   } finally {
-    await xl.close();
+    // The host may be ending: nothing is waited for long.
+    await Promise.race([xl.close(), new Promise((settle) => setTimeout(settle, CLOSE_MS))]);
     redis.disconnect();
   }
 }

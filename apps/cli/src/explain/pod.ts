@@ -13,6 +13,7 @@ const PAGE = 4096;
 const LINES_MAX = 6;
 
 const hex = (n: number): string => `0x${n.toString(16)}`;
+const pages = (order: number): string => (order === 0 ? 'one page' : `${2 ** order} pages`);
 const count = (n: number): string => n.toLocaleString('en-US');
 
 export function explainPod(state: TwinState, snapshot: Snapshot | null): Explanation | null {
@@ -51,13 +52,12 @@ function podFault(state: TwinState, snapshot: Snapshot | null, fault: FaultRecor
 }
 
 function untouchedSentence(snapshot: Snapshot | null, dfn: number): string {
-  const reclaimed = (snapshot?.counters['pod.reclaimSuper'] ?? 0) + (snapshot?.counters['pod.reclaimSingle'] ?? 0);
-  if (!snapshot || reclaimed > 0)
-    return `The entry of gfn \`${hex(dfn)}\` was still PoD when the device used the page.`;
-  return (
-    `How one knows that no CPU ever touched gfn \`${hex(dfn)}\`: the builder marked it PoD, a touch would have turned the entry into ` +
-    '`ram_rw`, and the only way back (Xen reclaiming a page of zeroes) did not happen once in this run.'
-  );
+  const swept = snapshot?.counters['pod.sweepPages'] ?? 0;
+  const start = `How one knows that no CPU ever touched gfn \`${hex(dfn)}\`: the builder marked it PoD, and a touch would have turned the entry into \`ram_rw\``;
+  if (snapshot && swept === 0) {
+    return `${start}; only a sweep for pages of zeroes could have turned it back, and Xen swept none in this run. The driver had taken the page when it loaded, and only the device was told to use it.`;
+  }
+  return `${start}. (Xen also swept ${count(swept)} pages of zeroes, which can turn an untouched-looking page back.)`;
 }
 
 function cacheSentence(info: DomainInfo | null, guest: string): string {
@@ -95,8 +95,8 @@ function threeTables({ dfn, cause }: FaultRecord, snapshot: Snapshot | null): Re
       ],
       [
         'covered by one entry of',
-        cause ? `${2 ** cause.order} pages` : 'not recorded',
-        now ? `${2 ** now.order} pages` : 'not looked at',
+        cause ? pages(cause.order) : 'not recorded',
+        now ? pages(now.order) : 'not looked at',
       ],
       [
         cause?.sharedTables ? 'IOMMU (the same table)' : 'IOMMU (own table)',
@@ -135,7 +135,7 @@ function podTable(info: DomainInfo, snapshot: Snapshot | null): ReportTable {
 
 function linesTable(state: TwinState): ReportTable[] {
   const lines = [
-    ...state.observer.console.filter((line) => line.includes('DMAR')).slice(0, 2),
+    ...state.observer.console.filter((line) => line.includes('DMAR:')).slice(0, 2),
     ...notableLines(state).slice(0, LINES_MAX),
   ];
   return lines.length === 0

@@ -104,7 +104,8 @@ export class HostInstance {
     aborted.catch(() => {});
     try {
       signal.throwIfAborted();
-      await Promise.race([instance.#start(), aborted]);
+      const gone = instance.gone.then((reason) => Promise.reject(reason));
+      await Promise.race([instance.#start(), aborted, gone]);
       return instance;
     } catch (error) {
       await instance.stop();
@@ -189,7 +190,8 @@ export class HostInstance {
     // Each waits for what it needs from the others, so they start side by side.
     this.#hypervisor = this.#startHypervisor();
     this.#toolstack = this.#startToolstack();
-    const dom0Agent = this.#startAgent(1);
+    const [first, ...others] = this.plan.agents;
+    const dom0Agent = this.#startAgent(first?.capacity ?? 1);
     const redis = this.#redis;
     const [hv, xl] = await Promise.all([
       openControl(redis, this.hostId, hvControl),
@@ -201,7 +203,8 @@ export class HostInstance {
     this.#xl = xl;
     this.#onPhase("starting dom0's kernel");
     await this.#placeDom0();
-    const agents = this.plan.agents.map(({ capacity }) => this.#startAgent(capacity));
+    // Not before: dom0 must not be taken by one that is to be killed.
+    const agents = others.map(({ capacity }) => this.#startAgent(capacity));
     await Promise.all([this.#toolstack.ready, ...agents.map((agent) => agent.ready)]);
   }
 
@@ -233,7 +236,7 @@ export class HostInstance {
     });
   }
 
-  /** dom0 has an agent of its own, full once dom0 is placed. Another that dies is replaced, as a service manager would. */
+  /** One that dies is replaced, as a service manager would; not dom0's, for there is nothing without dom0. */
   #startAgent(capacity: number): HostProcess {
     const isDom0 = this.#agentCount === 0;
     const agent = this.#spawn(

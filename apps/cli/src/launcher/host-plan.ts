@@ -29,7 +29,7 @@ export interface HostPlan {
   readonly timeScale: number;
   /** `vcpus`: of its kernel; the toolstack's comes on top. */
   readonly dom0: { readonly memoryMb: number; readonly vcpus: number; readonly workload: readonly Workload[] };
-  /** Guest agents started, beside dom0's. */
+  /** Guest agents and how many guests each holds. The first also takes dom0. */
   readonly agents: readonly { readonly capacity: number }[];
   readonly record: boolean;
 }
@@ -42,11 +42,11 @@ function configOf(host: HostDescription, policies: Policies): HostConfig {
   return { ...hostConfig(host, policies, options), pcpus: pcpuThreads(host.pcpus) };
 }
 
-/** One agent holds all guests, unless one is to be killed: then each has its own, and one is to spare. */
+/** One agent holds all guests, unless one is to be killed: then each has its own, dom0 too, and one is to spare. */
 function agentsOf(twin: Twin): HostPlan['agents'] {
   const killed = twin.timeline.some((step) => step.do === 'kill' && step.what === 'guest-agent');
   if (!killed) return [{ capacity: MAX_DOMAINS }];
-  return Array.from({ length: twin.guests.length + 1 }, () => ({ capacity: 1 }));
+  return Array.from({ length: twin.guests.length + 2 }, () => ({ capacity: 1 }));
 }
 
 export function planOfTwin(scenario: string, twin: Twin): HostPlan {

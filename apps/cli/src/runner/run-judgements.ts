@@ -53,9 +53,9 @@ function judge({ dfn, cause }: FaultRecord, { map }: Owner, ramNow: boolean): Ju
   return cause.isRam || ramNow ? 'neighboursStayMapped' : null;
 }
 
-async function isRamNow(state: TwinState, { guest }: Owner, gfn: number): Promise<boolean> {
+async function isRamNow(state: TwinState, { domid }: Owner, gfn: number): Promise<boolean> {
   try {
-    return (await state.peek(guest, gfn)).p2mType === 'ram_rw';
+    return (await state.peek(domid, gfn)).p2mType === 'ram_rw';
   } catch {
     return false; // the domain, or the host, is gone
   }

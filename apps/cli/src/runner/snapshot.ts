@@ -10,7 +10,7 @@ import { DOM0, type TwinState } from './twin-state.ts';
 
 const RUNS_MAX = 2000;
 /** Runs whose IOMMU entry is looked at one by one. */
-const PEEKS_MAX = 250;
+const PEEKS_MAX = 48;
 const PAGE = 4096;
 const GLOBAL = -1;
 const DOMAIN_LOCKS: ReadonlySet<string> = new Set(['p2m', 'pod', 'pageAlloc', 'paging', 'pci', 'iommuMapping']);
@@ -58,7 +58,7 @@ export async function takeSnapshot(state: TwinState): Promise<Snapshot> {
     const first = observer.faults.find(({ cause }) => cause?.domid === focus.domid);
     const reserved = twin.host.rmrrs.map(({ start }) => Math.floor(start / PAGE));
     for (const gfn of new Set([...(first ? [first.dfn] : []), ...reserved])) {
-      peeks.set(gfn, await state.peek(focusName, gfn));
+      peeks.set(gfn, await state.peek(focus.domid, gfn));
     }
   }
   return {
@@ -112,7 +112,7 @@ async function focusSnapshot(state: TwinState, guest: string, domid: number): Pr
     guest,
     domid,
     memoryMap: segments,
-    iommuMap: await iommuMap(state, guest, runs),
+    iommuMap: await iommuMap(state, domid, runs),
     e820: state.observer.guest(domid)?.e820 ?? null,
   };
 }
@@ -136,22 +136,24 @@ function labelOf(kind: SegmentKind): string {
   return labels[kind];
 }
 
-/** Looked up where the p2m changes; within a run of one type the I/O tables are the same. */
-async function iommuMap(state: TwinState, guest: string, runs: readonly MemoryRun[]): Promise<IommuSegment[]> {
+/** Looked up where the p2m changes: at the first runs, and once for each type and size of entry. */
+async function iommuMap(state: TwinState, domid: number, runs: readonly MemoryRun[]): Promise<IommuSegment[]> {
+  const keyOf = ({ type, order }: MemoryRun): string => `${type}/${order}`;
+  const firsts = new Map(runs.toReversed().map((run) => [keyOf(run), run]));
+  const looked = [...new Set([...runs.slice(0, PEEKS_MAX), ...firsts.values()])];
+  const peeks = await Promise.all(looked.map(({ start }) => state.peek(domid, start)));
+  const mapped = new Map(looked.map((run, i) => [run, isMapped(peeks[i])]));
   const segments: IommuSegment[] = [];
-  const byType = new Map<string, boolean>();
-  for (const [index, { start, end, type, order }] of runs.entries()) {
-    const key = `${type}/${order}`;
-    let mapped = byType.get(key);
-    if (index < PEEKS_MAX || mapped === undefined) {
-      const { iommu } = await state.peek(guest, start);
-      mapped = iommu === 'mapped' || iommu === 'ro' || iommu === 'wo';
-      byType.set(key, mapped);
-    }
+  for (const run of runs) {
+    const first = firsts.get(keyOf(run));
+    const here = mapped.get(run) ?? (first ? mapped.get(first) : undefined) ?? false;
     const last = segments.at(-1);
-    if (last && last.mapped === mapped && last.endDfn === start)
-      segments[segments.length - 1] = { ...last, endDfn: end };
-    else segments.push({ startDfn: start, endDfn: end, mapped });
+    if (last && last.mapped === here && last.endDfn === run.start)
+      segments[segments.length - 1] = { ...last, endDfn: run.end };
+    else segments.push({ startDfn: run.start, endDfn: run.end, mapped: here });
   }
   return segments;
 }
+
+const isMapped = (peek: Peek | undefined): boolean =>
+  peek?.iommu === 'mapped' || peek?.iommu === 'ro' || peek?.iommu === 'wo';

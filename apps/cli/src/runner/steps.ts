@@ -90,13 +90,16 @@ export function stepText(step: Step): string {
   }
 }
 
+/** A step whose repetitions are the scenario's attempts: refused again and again. */
+export const isAttempted = (step: Step): boolean => step.times > 1 && step.expectError !== null;
+
 /** Runs a step as often as it says. Throws StepFailed, or what the signal was aborted with. */
 export async function runStep(step: Step, context: StepContext): Promise<void> {
   const { state } = context;
   for (let turn = 0; turn < step.times; turn++) {
     context.signal.throwIfAborted();
     const problem = await runOnce(step, turn, context);
-    if (step.times > 1) state.attempts++;
+    if (isAttempted(step)) state.attempts++;
     if (problem === null && step.expectError !== null) {
       throw new StepFailed(step.line, `${stepText(step)} succeeded, but had to fail with /${step.expectError}/`);
     }

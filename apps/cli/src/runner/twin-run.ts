@@ -11,7 +11,7 @@ import { evaluate, isLive, violationCounts } from './evaluate.ts';
 import { Observer } from './observer.ts';
 import { judgeFaults } from './run-judgements.ts';
 import { type Snapshot, takeSnapshot } from './snapshot.ts';
-import { runStep, StepFailed, stepText, untilDue } from './steps.ts';
+import { isAttempted, runStep, StepFailed, stepText, untilDue } from './steps.ts';
 import { describeFault, eventsOf, violationsOf } from './telling.ts';
 import { nowUs, TwinState } from './twin-state.ts';
 
@@ -78,7 +78,7 @@ async function playTimeline(
       return [stepOutcome(step, error)];
     }
   }
-  const counts = timeline.some((step) => step.do === 'gpu-dma' || step.do === 'create-beside' || step.times > 1);
+  const counts = timeline.some((step) => step.do === 'gpu-dma' || step.do === 'create-beside' || isAttempted(step));
   if (!counts) return [];
   const enough = state.attempts >= attempts;
   return [

@@ -79,8 +79,9 @@ export class TwinState {
   }
 
   /** What p2m, IOMMU and IOTLB hold for one gfn; the type by Xen's name. */
-  async peek(guest: string, gfn: number): Promise<Peek> {
-    const { peek } = await this.host.hv({ op: 'peek', domid: await this.domidOf(guest), gfn });
+  async peek(guest: string | number, gfn: number): Promise<Peek> {
+    const domid = typeof guest === 'number' ? guest : await this.domidOf(guest);
+    const { peek } = await this.host.hv({ op: 'peek', domid, gfn });
     return { ...peek, p2mType: xenP2mName(peek.p2mType) };
   }
 

@@ -1,7 +1,7 @@
 // Codec of a context entry: what a unit knows of one device. VT-d's 128 bits are one slot here, so that an update is one
 // store, as Xen's 128-bit compare-and-exchange. 0 = not present.
 //
-//   bit 0 present   1 fault processing disabled   3:2 type   6:4 levels   7 tables are the EPT's   23:8 domain id   24… root
+//   bit 0 present   3:2 type   6:4 levels   7 tables are the EPT's   23:8 domain id   24… root
 
 export const contextType = { multiLevel: 0, multiLevelAts: 1, passThrough: 2, reserved: 3 } as const;
 
@@ -21,7 +21,6 @@ export const makeContext = (c: ContextFields): number =>
   c.root * ROOT_SCALE + (1 | (c.type << 2) | (c.levels << 4) | (c.shared ? 128 : 0) | (c.did << 8));
 
 export const contextPresent = (entry: number): boolean => (entry & 1) !== 0;
-export const contextSilent = (entry: number): boolean => (entry & 2) !== 0;
 export const contextTypeOf = (entry: number): number => (entry >> 2) & 3;
 export const contextLevels = (entry: number): number => (entry >> 4) & 7;
 export const contextShared = (entry: number): boolean => (entry & 128) !== 0;

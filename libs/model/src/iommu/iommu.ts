@@ -68,7 +68,7 @@ export function iommuMap(
     }
     iommuUnmap(h, d, dfn, done, flush);
     crashUnlessHardware(h, d, `d${d.domid} IOMMU mapping failed`);
-    if (pages > 1 && iommuIotlbFlush(h, d, 0, 1, flush.bits | FLUSHF_all) === 0) flush.bits = 0;
+    if (pages > 1 && iommuIotlbFlushAll(h, d, flush.bits) === 0) flush.bits = 0;
     return rc;
   }
   return 0;
@@ -92,7 +92,7 @@ export function iommuUnmap(h: Host, d: Domain, dfn: number, pages: number, flush
       break;
     }
   }
-  if (result !== 0 && pages > 1 && iommuIotlbFlush(h, d, 0, 1, flush.bits | FLUSHF_all) === 0) flush.bits = 0;
+  if (result !== 0 && pages > 1 && iommuIotlbFlushAll(h, d, flush.bits) === 0) flush.bits = 0;
   return result;
 }
 
@@ -123,8 +123,9 @@ export function iommuIotlbFlush(h: Host, d: Domain, dfn: number, pages: number, 
   return rc;
 }
 
-export const iommuIotlbFlushAll = (h: Host, d: Domain): number =>
-  iommuIotlbFlush(h, d, 0, 1, FLUSHF_all | FLUSHF_modified);
+/** Everything of the domain. */
+export const iommuIotlbFlushAll = (h: Host, d: Domain, flags = FLUSHF_modified): number =>
+  iommuIotlbFlush(h, d, 0, 1, flags | FLUSHF_all);
 
 export interface IoLookup {
   readonly rc: number;

@@ -6,7 +6,6 @@ import { load, type Slots } from '../shared-memory/slots.ts';
 export const WALK_READ = 1;
 export const WALK_WRITE = 2;
 /** Fault reasons that a walk can find (VT-d). There is no "not present": an absent page is refused as unreadable or unwritable. */
-export const REASON_BEYOND_WIDTH = 4;
 export const REASON_NO_WRITE = 5;
 export const REASON_NO_READ = 6;
 

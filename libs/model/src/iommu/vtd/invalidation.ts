@@ -22,8 +22,8 @@ export const FIRST_QUARANTINE_DID = 0x8000;
 /** The id a unit knows a domain by. A caching-mode unit tags what is absent with 0, so no domain may have that id there. */
 export const didOf = (unit: Unit, domid: number): number =>
   unit.config.cachingMode ? ~domid & DID_MASK : domid & DID_MASK;
-/** The domid (or quarantine pseudo id) behind a unit's id: the same mapping, which is its own inverse. */
-export const domidOfDid = didOf;
+/** The domid (or quarantine pseudo id) behind a unit's id: the mapping is its own inverse. */
+export const domidOfDid = (unit: Unit, did: number): number => didOf(unit, did);
 
 function waitInFlight(h: Host, unit: Unit): void {
   step(stepKind.waitFor, unit.index);
