@@ -1,8 +1,8 @@
 // Rows 5 and 6: creating a 64 GiB HVM guest mapped by 2M, and booting a 1 TiB host. Each run is a fresh process, so that lazily
 // committed memory is really untouched; the real boot and the real hypercalls run, in one thread, with the IOMMU off and on.
 import { spawnSync } from 'node:child_process';
-import { sbdf } from '#model/frames/addresses';
 import { bootHost } from '#model/boot/boot-host';
+import { sbdf } from '#model/frames/addresses';
 import { createHost, Host, mainCpu } from '#model/host';
 import { defaultPolicies, type HostConfig, tablePagesFor } from '#model/host-config';
 import type { Answer, Call } from '#model/hypercall/calls';
@@ -40,7 +40,18 @@ function config(ramFrames: number, iommu: boolean): HostConfig {
       : [],
     quarantine: 'basic',
     devices: iommu
-      ? [{ sbdf: sbdf(0, 2, 0, 0), name: 'nic', vendor: 1, device: 1, pciClass: 0x200, unit: 0, upstreamBridge: null, bars: [] }]
+      ? [
+          {
+            sbdf: sbdf(0, 2, 0, 0),
+            name: 'nic',
+            vendor: 1,
+            device: 1,
+            pciClass: 0x200,
+            unit: 0,
+            upstreamBridge: null,
+            bars: [],
+          },
+        ]
       : [],
     rmrrs: [],
     tablePages: tablePagesFor(ramFrames),
@@ -143,14 +154,23 @@ if (role === 'guest') {
       bound: iommu ? 'reported' : 'at most',
       runs: RUNS,
       spread: spreadOf(totals),
-      detail: Object.fromEntries(names.map((name, i) => [`${name}_ms`, median(runs.map((parts) => (parts[i] as Part).ms))])),
+      detail: Object.fromEntries(
+        names.map((name, i) => [`${name}_ms`, median(runs.map((parts) => (parts[i] as Part).ms))]),
+      ),
     });
   }
   const boots = Array.from({ length: RUNS }, () => child<{ ms: number; rssMiB: number }>('boot'));
   const seconds = boots.map((b) => b.ms / 1000);
   const rss = boots.map((b) => b.rssMiB);
   const common = { row: 6, bound: 'at most', runs: RUNS, detail: {} } as const;
-  printRow({ ...common, name: 'boot a 1 TiB host', value: median(seconds), unit: 's', hold: 2, spread: spreadOf(seconds) });
+  printRow({
+    ...common,
+    name: 'boot a 1 TiB host',
+    value: median(seconds),
+    unit: 's',
+    hold: 2,
+    spread: spreadOf(seconds),
+  });
   printRow({
     ...common,
     name: 'boot a 1 TiB host: resident memory',

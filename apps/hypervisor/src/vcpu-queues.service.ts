@@ -59,6 +59,8 @@ export class VcpuQueuesService {
   private readonly console: ConsoleService;
   private readonly telemetry: TelemetryService;
   private readonly open = new Map<string, DomainQueues>();
+  /** Domains whose queues are being closed, by number. */
+  private readonly closing = new Map<number, Promise<void>>();
   private readonly ended = noCounters();
   private reconciling: Promise<void> = Promise.resolve();
   private onChange: () => void = () => {};
@@ -88,6 +90,7 @@ export class VcpuQueuesService {
 
   async close(): Promise<void> {
     await this.reconciling;
+    await Promise.all(this.closing.values());
     await Promise.all([...this.open.values()].flatMap(({ workers }) => workers.map((worker) => worker.close())));
     for (const { connection } of this.open.values()) connection.disconnect();
   }
@@ -117,8 +120,23 @@ export class VcpuQueuesService {
       const { domid, incarnation, vcpus } = d.r;
       if (!d.dying && vcpus > 0) alive.set(`${domid}/${incarnation}`, { domid, incarnation, vcpus });
     }
-    for (const [key, queues] of this.open) if (!alive.has(key)) await this.closeDomain(key, queues);
-    for (const [key, d] of alive) if (!this.open.has(key)) this.open.set(key, await this.openDomain(d));
+    // Closing takes its time, and nobody waits for it but a new domain of the same number.
+    for (const [key, queues] of this.open) if (!alive.has(key)) this.closeLater(key, queues);
+    for (const [key, d] of alive) {
+      if (this.open.has(key)) continue;
+      await this.closing.get(d.domid);
+      this.open.set(key, await this.openDomain(d));
+    }
+  }
+
+  private closeLater(key: string, queues: DomainQueues): void {
+    const { domid } = queues;
+    const closed = this.closeDomain(key, queues)
+      .catch((error: Error) => this.redis.say(error))
+      .finally(() => {
+        if (this.closing.get(domid) === closed) this.closing.delete(domid);
+      });
+    this.closing.set(domid, closed);
   }
 
   private async openDomain(d: { domid: number; incarnation: number; vcpus: number }): Promise<DomainQueues> {

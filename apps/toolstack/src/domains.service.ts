@@ -127,7 +127,8 @@ export class DomainsService {
 
   #createOptions(): CreateOptions {
     const { libxlPodCheck, autoballoon, claimMode } = this.#config.knobs;
-    return { ...defaultCreateOptions, libxlPodCheck, autoballoon, claimMode };
+    const populateFirst = this.#config.host.policies.podWithPassthrough === 'populate-first';
+    return { ...defaultCreateOptions, libxlPodCheck, autoballoon, claimMode, populateFirst };
   }
 
   async #pause(pause: Exclude<Pause, { do: 'sleep' }>, kernel: ReadKernelOptions | null): Promise<PauseResult> {

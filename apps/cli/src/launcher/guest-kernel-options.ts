@@ -1,16 +1,18 @@
 // From a scenario's workloads to what a guest's kernel is told: drivers with their buffers, memory loops, the balloon. Owns the
 // ids of workloads (by which they are stopped) and the numbers a scenario leaves out; the kernels themselves are the model's.
 import type { Rate, Workload, WorkloadName } from '#formats/scenario';
-import { formatSbdf } from '#model/frames/addresses';
+import { formatSbdf, type Sbdf } from '#model/frames/addresses';
 import type { WorkloadSpec } from '#model/guest/guest-spec';
 import type { KernelOptions } from '#wire/xl-create';
 
 const FRAMES_PER_MB = 256;
 /** Frames of one command buffer that the driver submits by itself. */
 const BURST_FRAMES = 16;
-/** Passes of a network card's job over its half of the ring: some milliseconds of DMA. */
-const NIC_PASSES = 4;
+/** Passes of a network card's job over its half of the ring: longer than the driver needs to look at the other half. */
+const NIC_PASSES = 16;
 const NIC_VERIFY_EVERY = 4;
+/** Buffers of a driver that a timeline uses without a word about it. */
+const IMPLIED_BUFFER_FRAMES = 16;
 
 export interface KernelNeeds {
   /** Command buffers that the timeline asks of the driver of each device: it survives all but the last that hangs. */
@@ -70,6 +72,24 @@ export function workloadSpec(workload: Workload, needs: KernelNeeds): WorkloadSp
     default:
       return workload satisfies never;
   }
+}
+
+/** The driver of a device that `gpu-dma` uses is loaded even where the guest's workload does not name it. */
+export function withImpliedDrivers(workloads: readonly Workload[], devices: Iterable<Sbdf>): Workload[] {
+  const loaded = new Set(workloads.flatMap((workload) => (workload.run === 'gpu' ? [workload.device] : [])));
+  const missing = [...new Set(devices)].filter((device) => !loaded.has(device));
+  const implied = missing.map(
+    (device): Workload => ({
+      run: 'gpu',
+      device,
+      bufferGfn: null,
+      bufferFrames: IMPLIED_BUFFER_FRAMES,
+      bursts: 0,
+      rate: 'max',
+    }),
+  );
+  // Drivers load first: they take their buffers before programs fill the memory.
+  return [...implied, ...workloads];
 }
 
 export function kernelOptions(workloads: readonly Workload[], needs: KernelNeeds): KernelOptions {

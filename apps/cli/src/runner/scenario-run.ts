@@ -1,6 +1,7 @@
 // A whole scenario: its guests checked before anything starts, its twins one after the other, what compares twins, the files of
 // the run. Owns that order and the run directory; a twin by itself is twin-run.ts.
 import { mkdir, readFile, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Assertion, Scenario, Twin } from '#formats/scenario';
 import { formatSbdf } from '#model/frames/addresses';
@@ -15,6 +16,7 @@ import { nowUs } from './twin-state.ts';
 
 const MS = 1000;
 const SPACE_US = 1_000_000;
+const SIDE_BY_SIDE = 2;
 
 export interface ScenarioRunOptions {
   readonly scenario: Scenario;
@@ -38,33 +40,52 @@ export interface ScenarioRun {
 
 /** Throws OperatorError for what is wrong with the guests, or what the signal was aborted with. */
 export async function runScenario(options: ScenarioRunOptions): Promise<ScenarioRun> {
-  const { scenario, signal, progress } = options;
+  const { scenario } = options;
   checkGuests(scenario);
   const twins = chosenTwins(scenario, options.twin);
   const startedAt = new Date();
   await mkdir(options.runsDir, { recursive: true });
   const run = await RunDirectory.create(options.runsDir, scenario.name, startedAt);
-  const runs: TwinRun[] = [];
-  const results: TwinResult[] = [];
   try {
-    for (const [index, twin] of twins.entries()) {
-      signal.throwIfAborted();
-      const head = twins.length === 1 ? twin.name : `[${index + 1}/${twins.length}] ${twin.name}`;
-      const done = await twinOrUnknown(options, run, twin, (text) => progress(`${head}: ${text}`));
-      if ('state' in done) {
-        runs.push(done);
-        await addHistory(run, twin);
-      }
-      results.push('state' in done ? done.result : done);
-      options.onTwin(results.at(-1) as TwinResult); // just pushed
-    }
-    const compared = compareTwins(twins, results);
+    const done = await playTwins(options, run, twins);
+    const runs = done.filter((twin) => 'state' in twin);
+    for (const { twin } of runs) await addHistory(run, twin);
+    const compared = compareTwins(
+      twins,
+      done.map((twin) => ('state' in twin ? twin.result : twin)),
+    );
     const result = runResult(options, twins, compared, startedAt);
     await writeFiles(run, runs, result);
     return { result, path: run.path };
   } finally {
     await run.close();
   }
+}
+
+/** Each twin has a host of its own, so two can run side by side; not where a network card races the CPUs for the cores. */
+async function playTwins(
+  options: ScenarioRunOptions,
+  run: RunDirectory,
+  twins: readonly Twin[],
+): Promise<(TwinRun | TwinResult)[]> {
+  const { signal, progress, onTwin } = options;
+  const races = twins.some(({ dom0 }) => dom0.workload.some((workload) => workload.run === 'nic'));
+  const done: (TwinRun | TwinResult)[] = [];
+  let next = 0;
+  const play = async (): Promise<void> => {
+    for (let index = next++; index < twins.length; index = next++) {
+      signal.throwIfAborted();
+      const twin = twins[index] as Twin; // index is in range
+      const head = twins.length === 1 ? twin.name : `[${index + 1}/${twins.length}] ${twin.name}`;
+      const played = await twinOrUnknown(options, run, twin, (text) => progress(`${head}: ${text}`));
+      done[index] = played;
+      onTwin('state' in played ? played.result : played);
+    }
+  };
+  const lanes = races ? 1 : Math.min(SIDE_BY_SIDE, availableParallelism(), twins.length);
+  const ended = await Promise.allSettled(Array.from({ length: lanes }, play));
+  for (const lane of ended) if (lane.status === 'rejected') throw lane.reason;
+  return done;
 }
 
 /** The twin asked for, and those its assertions compare it with. */

@@ -6,9 +6,16 @@ import type { ScenarioGuest, Step, XlValue } from '#formats/scenario';
 import { formatSbdf } from '#model/frames/addresses';
 import type { DmaPlace } from '#model/guest/guest-spec';
 import { encodeCreate } from '#wire/xl-create';
-import { idsOf, type KernelNeeds, kernelOptions, workloadSpec } from '../launcher/guest-kernel-options.ts';
+import {
+  idsOf,
+  type KernelNeeds,
+  kernelOptions,
+  withImpliedDrivers,
+  workloadSpec,
+} from '../launcher/guest-kernel-options.ts';
 import { assertionText, hexOf } from './assertion-text.ts';
 import { evaluate } from './evaluate.ts';
+import type { GuestSeen } from './observer.ts';
 import { DOM0, nowUs, type TwinState } from './twin-state.ts';
 
 type StepOf<D extends Step['do']> = Extract<Step, { do: D }>;
@@ -38,14 +45,15 @@ export interface StepContext {
   readonly progress: (text: string) => void;
 }
 
-const burstsOf = (attempts: number): number => Math.ceil(attempts / BURST_FRAMES);
-
 /** How many command buffers the timeline asks of each device. */
 export function kernelNeeds(timeline: readonly Step[]): KernelNeeds {
   const gpuBursts = new Map<number, number>();
   for (const step of timeline) {
     if (step.do !== 'gpu-dma') continue;
-    gpuBursts.set(step.device, (gpuBursts.get(step.device) ?? 0) + burstsOf(step.attempts) * step.times);
+    gpuBursts.set(
+      step.device,
+      (gpuBursts.get(step.device) ?? 0) + Math.ceil(step.attempts / burstFrames(step)) * step.times,
+    );
   }
   return { gpuBursts };
 }
@@ -169,7 +177,9 @@ function guestOf(state: TwinState, name: string): ScenarioGuest {
 
 function createArguments(state: TwinState, name: string, set: Readonly<Record<string, XlValue>>): string[] {
   const guest = guestOf(state, name);
-  const kernel = kernelOptions(guest.workload, kernelNeeds(state.twin.timeline));
+  const { timeline } = state.twin;
+  const used = timeline.flatMap((step) => (step.do === 'gpu-dma' && step.guest === name ? [step.device] : []));
+  const kernel = kernelOptions(withImpliedDrivers(guest.workload, used), kernelNeeds(timeline));
   return encodeCreate({ source: guest.config.file, text: xlConfigText(guest, set), kernel, settings: [] });
 }
 
@@ -209,24 +219,31 @@ async function untilRunning(step: Step, domid: number, { state, signal }: Pick<S
   );
 }
 
-/** Separate command buffers, so that the driver resets its device between faults and every attempt is really made. */
+/**
+ * DMA that may fault goes in separate command buffers, so that the driver resets its device between faults and every attempt is
+ * really made. Reserved memory and touched frames do not fault: one buffer, before the guest can notice and stop.
+ */
+const burstFrames = (step: StepOf<'gpu-dma'>): number =>
+  step.gfn === 'rmrr' || step.gfn === 'touched' ? step.attempts : BURST_FRAMES;
+
 async function gpuDma(step: StepOf<'gpu-dma'>, context: StepContext): Promise<string | null> {
   const { state, signal, progress } = context;
   const domid = await state.domidOf(step.guest);
   await untilRunning(step, domid, context);
-  const before = state.observer.guest(domid);
-  const [bursts, frames] = [before?.gpuBursts ?? 0, before?.gpuFrames ?? 0];
-  const wanted = burstsOf(step.attempts);
-  const seen = () => state.observer.guest(domid);
-  for (let burst = 0; burst < wanted; burst++) {
+  const seen = (): GuestSeen | null => state.observer.guest(domid);
+  const [bursts, frames] = [seen()?.gpuBursts ?? 0, seen()?.gpuFrames ?? 0];
+  const hasEnded = (): boolean => seen()?.panic !== null || seen()?.ended !== null;
+  const size = burstFrames(step);
+  let sent = 0;
+  for (; sent * size < step.attempts && !hasEnded(); sent++) {
     signal.throwIfAborted();
-    if (seen()?.panic !== null || seen()?.ended !== null) break;
-    const attempts = Math.min(BURST_FRAMES, step.attempts - burst * BURST_FRAMES);
-    const place: DmaPlace = typeof step.gfn === 'number' ? step.gfn + burst * BURST_FRAMES : step.gfn;
-    await state.host.command(domid, { do: 'gpu-dma', device: step.device, attempts, place });
+    const attempts = Math.min(size, step.attempts - sent * size);
+    const place: DmaPlace = typeof step.gfn === 'number' ? step.gfn + sent * size : step.gfn;
+    await state.host.command(domid, { do: 'gpu-dma', device: step.device, attempts, place }).catch((error: unknown) => {
+      if (!hasEnded()) throw error; // a guest that ends meanwhile takes no more commands
+    });
   }
-  const over = (): boolean =>
-    (seen()?.gpuBursts ?? 0) - bursts >= wanted || seen()?.panic !== null || seen()?.ended !== null;
+  const over = (): boolean => (seen()?.gpuBursts ?? 0) - bursts >= sent || hasEnded();
   const done = await state.observer.until(over, BURST_TIMEOUT_MS, signal);
   const made = (seen()?.gpuFrames ?? 0) - frames;
   state.attempts += made;

@@ -7,11 +7,21 @@ import type { NicWorkloadSpec } from './guest-spec.ts';
 import { type Task, type TaskContext, tagOf } from './task.ts';
 
 const RETRY_MS = 1_000;
+const SHUFFLE_SALT = 0x5f1e;
 
 interface Half {
   readonly frames: Uint32Array;
   job: number | null;
   tag: number;
+}
+
+/** Buffers come and go in the order in which packets were consumed: after a while the ring has them in no order at all. */
+function shuffled(frames: number[], seed: number): number[] {
+  for (let i = frames.length - 1; i > 0; i--) {
+    const j = tagOf(seed, SHUFFLE_SALT, i) % (i + 1);
+    [frames[i], frames[j]] = [frames[j] as number, frames[i] as number];
+  }
+  return frames;
 }
 
 export class NicDriver implements Task {
@@ -31,7 +41,7 @@ export class NicDriver implements Task {
     // Buffers of a card that has run for long lie everywhere; a kernel that keeps superpages keeps them together.
     const ring =
       memory.shared.allocation === 'scattered'
-        ? memory.allocSpread(count, pageState.dma)
+        ? shuffled(memory.allocSpread(count, pageState.dma), context.seed)
         : memory.allocPages(count, pageState.dma);
     const middle = ring.length >> 1;
     this.halves = [this.half(ring.slice(0, middle)), this.half(ring.slice(middle))];

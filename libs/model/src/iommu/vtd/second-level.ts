@@ -22,7 +22,7 @@ import {
 } from '../flags.ts';
 import { allocIoTable, freeIoTable, queueFree, queueSubtree } from '../table-pages.ts';
 import { isPresent, isTable, linkTable, SLOT_LENT } from './entry.ts';
-import { splitIoLeaf, splitStrategy } from './split.ts';
+import { breakLeaf, type Superpage, shattered, splitIoLeaf, splitStrategy } from './split.ts';
 
 const C_MAP = counter('iommu.map');
 const C_UNMAP = counter('iommu.unmap');
@@ -56,12 +56,11 @@ function descend(h: Host, d: Domain, dfn: number, target: number, alloc: boolean
       continue;
     }
     if (!isPresent(slot) && !alloc) return 0;
-    const filledBySplit = isPresent(slot) && splitStrategy(h) !== 'naive';
-    const child = allocIoTable(h, d.slot, filledBySplit);
+    const page = { index, leaf: withoutMarker(slot), level, target, dfn };
+    if (isPresent(slot) && splitStrategy(h) === 'naive') return splitNaively(h, d, page, flush);
+    const child = allocIoTable(h, d.slot, isPresent(slot));
     if (child === 0) return -errno.ENOMEM;
-    const rc = !isPresent(slot)
-      ? linkTable(h, index, child)
-      : splitIoLeaf(h, d, { index, leaf: withoutMarker(slot), level, target, dfn }, child, flush);
+    const rc = isPresent(slot) ? splitIoLeaf(h, d, page, child, flush) : linkTable(h, index, child);
     if (rc !== 0) {
       freeIoTable(h, child);
       return rc;
@@ -71,6 +70,55 @@ function descend(h: Host, d: Domain, dfn: number, target: number, alloc: boolean
     table = child;
   }
   return table * SLOTS_PER_TABLE + tableOffset(dfn, target);
+}
+
+/**
+ * The naive split: unmap the superpage and flush, then map every other page of it again by the ordinary path, one by one.
+ * Until its turn comes a neighbour has no mapping (seed 001). Answers the slot index of the page left out, or -ENOMEM with
+ * nothing changed.
+ */
+function splitNaively(h: Host, d: Domain, page: Superpage, flush: FlushFlags): number {
+  const { slots } = h.tables;
+  const { dfn, target } = page;
+  const children: TableIndex[] = [];
+  for (let level = page.level; level > target; level--) {
+    const child = allocIoTable(h, d.slot);
+    if (child === 0) {
+      for (const table of children) freeIoTable(h, table);
+      return -errno.ENOMEM;
+    }
+    children.push(child);
+  }
+  breakLeaf(h, d, page);
+  let index = page.index;
+  let level = page.level;
+  for (const child of children) {
+    const base = index - (index % SLOTS_PER_TABLE);
+    publish();
+    store(slots, index, makeSlot(child, SLOT_R | SLOT_W));
+    updateMarkers(slots, base, index - base, level, entryKind.table);
+    d.r.iommuTables++;
+    level--;
+    index = child * SLOTS_PER_TABLE + tableOffset(dfn, level);
+  }
+  remapNeighbours(h, d, page, flush);
+  shattered(h, flush);
+  return index;
+}
+
+/** Maps all of a broken superpage but the part of level `target` around `dfn`, in pieces as large as fit. */
+function remapNeighbours(h: Host, d: Domain, { leaf, level, target, dfn }: Superpage, flush: FlushFlags): void {
+  const first = dfn - (dfn % 512 ** level);
+  const frame = slotFrame(leaf);
+  const flags = ((leaf & SLOT_R) !== 0 ? IOMMUF_readable : 0) | ((leaf & SLOT_W) !== 0 ? IOMMUF_writable : 0);
+  for (let piece = level - 1; piece >= target; piece--) {
+    const span = 512 ** piece;
+    const base = dfn - (dfn % (span * 512));
+    for (let at = base; at < base + span * 512; at += span) {
+      if (dfn >= at && dfn < at + span) continue;
+      vtdMapPage(h, d, at, frame + (at - first), piece * 9, flags, flush);
+    }
+  }
 }
 
 function leafFor(h: Host, d: Domain, m: number, level: number, flags: number): number {

@@ -5,12 +5,12 @@
 import type { Domain } from '../../domain/domain.ts';
 import type { Host } from '../../host.ts';
 import type { ModelPolicies } from '../../host-config.ts';
-import { SLOT_SP, tableOffset } from '../../p2m/entry.ts';
+import { SLOT_SP } from '../../p2m/entry.ts';
 import { counter } from '../../shared-memory/counters.ts';
 import { type Slots, store } from '../../shared-memory/slots.ts';
 import { step, stepKind } from '../../shared-memory/step.ts';
 import { SLOTS_PER_TABLE, type TableIndex } from '../../shared-memory/table-pages.ts';
-import { emptyTable, entryKind, updateMarkers } from '../contiguity.ts';
+import { emptyTable } from '../contiguity.ts';
 import { FLUSHF_all, FLUSHF_modified, type FlushFlags } from '../flags.ts';
 import { linkTable } from './entry.ts';
 import { vtdIotlbFlush } from './invalidation.ts';
@@ -49,42 +49,33 @@ export function storeLeaves(slots: Slots, at: number, first: number, stride: num
   }
 }
 
-/** Replaces the superpage by `child`, a table not linked yet (empty if naive, else blank). 0; a negative errno: the superpage is untouched. */
+/**
+ * Replaces the superpage by `child`, a blank table not linked yet, filled here. 0; a negative errno: the superpage is
+ * untouched. For `atomic` and `break-before-make`; the naive way needs the ordinary map path (second-level.ts).
+ */
 export function splitIoLeaf(h: Host, d: Domain, page: Superpage, child: TableIndex, flush: FlushFlags): number {
-  const strategy = splitStrategy(h);
+  const breaks = splitStrategy(h) === 'break-before-make';
   const first = page.level === 1 ? page.leaf - SLOT_SP : page.leaf;
-  const stride = 512 ** (page.level - 1) * 65536;
-  const base = child * SLOTS_PER_TABLE;
-  if (strategy !== 'naive') storeLeaves(h.tables.slots, base, first, stride);
-  if (strategy !== 'atomic') breakLeaf(h, d, page);
+  storeLeaves(h.tables.slots, child * SLOTS_PER_TABLE, first, 512 ** (page.level - 1) * 65536);
+  if (breaks) breakLeaf(h, d, page);
   const rc = linkTable(h, page.index, child);
   if (rc !== 0) {
-    if (strategy !== 'atomic') store(h.tables.slots, page.index, page.leaf);
+    if (breaks) store(h.tables.slots, page.index, page.leaf);
     return rc;
   }
-  if (strategy === 'naive') mapOneByOne(h, page, base, first, stride);
-  flush.bits |= FLUSHF_modified;
-  h.counters.add(C_SHATTERS);
+  shattered(h, flush);
   return 0;
 }
 
+export function shattered(h: Host, flush: FlushFlags): void {
+  flush.bits |= FLUSHF_modified;
+  h.counters.add(C_SHATTERS);
+}
+
 /** From here until the table is linked and filled, devices find nothing in the whole superpage. */
-function breakLeaf(h: Host, d: Domain, page: Superpage): void {
+export function breakLeaf(h: Host, d: Domain, page: Superpage): void {
   const pages = 512 ** page.level;
   step(stepKind.ioWrite, page.index);
   store(h.tables.slots, page.index, 0);
   vtdIotlbFlush(h, d, page.dfn - (page.dfn % pages), pages, FLUSHF_modified | FLUSHF_all);
-}
-
-/** Every page but the one that is to change; that one the caller sets, or leaves out. */
-function mapOneByOne(h: Host, page: Superpage, base: number, first: number, stride: number): void {
-  const { slots } = h.tables;
-  const level = page.level - 1;
-  const left = level === page.target ? tableOffset(page.dfn, level) : -1;
-  for (let i = 0; i < SLOTS_PER_TABLE; i++) {
-    if (i === left) continue;
-    step(stepKind.ioWrite, base + i);
-    store(slots, base + i, first + i * stride);
-    updateMarkers(slots, base, i, level, entryKind.leaf);
-  }
 }
