@@ -11,6 +11,7 @@ import { DOM0, type TwinState } from './twin-state.ts';
 const RUNS_MAX = 2000;
 /** Runs whose IOMMU entry is looked at one by one. */
 const PEEKS_MAX = 48;
+const PEEKS_AT_ONCE = 6;
 const PAGE = 4096;
 const GLOBAL = -1;
 const DOMAIN_LOCKS: ReadonlySet<string> = new Set(['p2m', 'pod', 'pageAlloc', 'paging', 'pci', 'iommuMapping']);
@@ -141,7 +142,11 @@ async function iommuMap(state: TwinState, domid: number, runs: readonly MemoryRu
   const keyOf = ({ type, order }: MemoryRun): string => `${type}/${order}`;
   const firsts = new Map(runs.toReversed().map((run) => [keyOf(run), run]));
   const looked = [...new Set([...runs.slice(0, PEEKS_MAX), ...firsts.values()])];
-  const peeks = await Promise.all(looked.map(({ start }) => state.peek(domid, start)));
+  const peeks: Peek[] = [];
+  for (let at = 0; at < looked.length; at += PEEKS_AT_ONCE) {
+    const some = looked.slice(at, at + PEEKS_AT_ONCE);
+    peeks.push(...(await Promise.all(some.map(({ start }) => state.peek(domid, start)))));
+  }
   const mapped = new Map(looked.map((run, i) => [run, isMapped(peeks[i])]));
   const segments: IommuSegment[] = [];
   for (const run of runs) {
