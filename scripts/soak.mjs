@@ -1,53 +1,86 @@
-// `npm run soak`: every twin of every scenario, many times (SOAK_RUNS, 20). A buggy twin must violate its invariant in every
-// run, a fixed one never; the runner judges each run by the scenario's own assertions. Prints a table; exit 1 if any run failed.
+// `npm run soak`: every twin of every scenario many times. A buggy twin must break in every run, a fixed one in none; whatever is
+// neither (unknown) is counted too. Prints a table and ends 1 if anything was otherwise.
+//
+//   node scripts/soak.mjs [--times N] [scenario.yaml …]
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
+const DEFAULT_TIMES = 20;
 const root = fileURLToPath(new URL('..', import.meta.url));
-const runs = Number(process.env.SOAK_RUNS ?? 20);
-const wanted = process.argv.slice(2);
-const scenarios =
-  wanted.length > 0
-    ? wanted
-    : readdirSync(`${root}/scenarios`)
-        .filter((f) => f.endsWith('.yaml'))
-        .map((f) => `scenarios/${f}`);
-const tally = new Map();
-for (const scenario of scenarios) {
-  for (let run = 1; run <= runs; run++) {
-    const started = Date.now();
-    const r = spawnSync(`${root}/bin/hostloom`, ['run', scenario, '--json'], {
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { times: { type: 'string' } } });
+const times = Number(values.times ?? DEFAULT_TIMES);
+if (!Number.isSafeInteger(times) || times < 1) {
+  console.error('soak: --times needs a whole number from 1 on');
+  process.exit(64);
+}
+const shipped = () =>
+  readdirSync(join(root, 'scenarios'))
+    .filter((name) => name.endsWith('.yaml'))
+    .map((name) => join('scenarios', name));
+const scenarios = positionals.length > 0 ? positionals : shipped();
+
+const rows = new Map();
+const runsDir = mkdtempSync(join(tmpdir(), 'hostloom-soak-'));
+const keep = [];
+
+for (let turn = 1; turn <= times; turn++) {
+  for (const scenario of scenarios) {
+    console.error(`soak: turn ${turn} of ${times}, ${scenario}`);
+    const { stdout, signal } = spawnSync(`${root}bin/hostloom`, ['run', scenario, '--json', '--runs-dir', runsDir], {
       cwd: root,
+      stdio: ['ignore', 'pipe', 'ignore'],
       encoding: 'utf8',
-      maxBuffer: 2 ** 28,
+      maxBuffer: 256 * 2 ** 20,
     });
-    let result;
-    try {
-      result = JSON.parse(r.stdout);
-    } catch {
-      console.error(`${scenario} run ${run}: no result (status ${r.status})\n${r.stderr.slice(-2000)}`);
-      tally.set(`${scenario} (no result)`, { ok: 0, runs: 1 });
-      continue;
-    }
-    for (const twin of result.twins) {
-      const key = `${scenario} ${twin.name} (${twin.kind})`;
-      const entry = tally.get(key) ?? { ok: 0, runs: 0 };
-      entry.runs++;
-      if (twin.verdict === 'pass') entry.ok++;
-      else
-        console.error(
-          `${key} run ${run}: ${twin.verdict}`,
-          JSON.stringify(twin.assertions.filter((a) => a.ok !== true)),
-        );
-      tally.set(key, entry);
-    }
-    console.error(`${scenario} ${run}/${runs}: ${result.verdict} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
+    if (signal) process.exit(130);
+    record(scenario, stdout);
   }
 }
-let bad = 0;
-for (const [key, { ok, runs: n }] of tally) {
-  if (ok < n) bad++;
-  console.log(`${ok === n ? 'ok  ' : 'FAIL'} ${String(ok).padStart(3)}/${n}  ${key}`);
+
+function record(scenario, stdout) {
+  let result;
+  try {
+    result = JSON.parse(stdout);
+  } catch {
+    result = { twins: [{ name: '(the run itself)', kind: 'plain', verdict: 'unknown', violations: [], attempts: 0 }] };
+  }
+  for (const twin of result.twins) {
+    const key = `${scenario} ${twin.name}`;
+    const row = rows.get(key) ?? {
+      scenario,
+      name: twin.name,
+      kind: twin.kind,
+      pass: 0,
+      fail: 0,
+      unknown: 0,
+      broken: 0,
+      attempts: 0,
+    };
+    row[twin.verdict]++;
+    if (twin.violations.some(({ count }) => count > 0)) row.broken++;
+    row.attempts += twin.attempts;
+    rows.set(key, row);
+    if (twin.verdict !== 'pass' && result.directory) keep.push(result.directory);
+  }
 }
-process.exit(bad > 0 || tally.size === 0 ? 1 : 0);
+
+console.log(`${'twin'.padEnd(52)} ${'kind'.padEnd(6)} pass  fail  unknown  runs with a violation  attempts`);
+for (const { scenario, name, kind, pass, fail, unknown, broken, attempts } of rows.values()) {
+  const numbers = [pass, fail, unknown].map((n, i) => String(n).padStart([4, 6, 9][i]));
+  console.log(
+    `${`${scenario} ${name}`.padEnd(52)} ${kind.padEnd(6)}${numbers.join('')} ${`${broken} of ${times}`.padStart(22)} ${String(attempts).padStart(9)}`,
+  );
+}
+const bad = [...rows.values()].filter(
+  ({ kind, pass, broken }) => pass < times || (kind === 'buggy' && broken < times) || (kind === 'fixed' && broken > 0),
+);
+if (keep.length > 0) console.log(`runs that did not pass: ${[...new Set(keep)].join(' ')}`);
+else rmSync(runsDir, { recursive: true, force: true });
+console.log(
+  bad.length === 0 ? `all twins did in ${times} of ${times} runs what they are for` : `${bad.length} twins did not`,
+);
+process.exit(bad.length === 0 ? 0 : 1);

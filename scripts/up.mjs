@@ -1,20 +1,21 @@
-// `npm start`: the main scenario, after set-up and build. Prints verdict and report path; exits with the verdict's status.
+// `npm start`, after set-up and build: plays the main scenario and says where the report is. The command prints the verdict; this
+// script hands over to it, so that Ctrl-C and the exit status are its own.
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const scenario = process.argv[2] ?? 'scenarios/pod-gpu-dma.yaml';
-const child = spawn(
-  fileURLToPath(new URL('../bin/hostloom', import.meta.url)),
-  ['run', scenario, ...process.argv.slice(3)],
-  {
-    cwd: root,
-    stdio: 'inherit',
-  },
-);
-// Ctrl-C reaches the whole group; a signal to this process alone is passed on. The launcher then ends everything it started.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
-child.on('exit', (code, signal) => {
-  if (signal) process.kill(process.pid, signal);
-  else process.exit(code ?? 1);
+const scenario = 'scenarios/pod-gpu-dma.yaml';
+
+console.error(`hostloom: running ${scenario} with all its twins (Ctrl-C ends everything)`);
+const child = spawn(`${root}bin/hostloom`, ['run', scenario, ...process.argv.slice(2)], {
+  cwd: root,
+  stdio: 'inherit',
 });
+// A terminal sends Ctrl-C to both; anything else reaches only this process and is passed on.
+process.on('SIGINT', () => {});
+for (const name of ['SIGTERM', 'SIGHUP']) process.on(name, () => child.kill(name));
+child.on('error', (error) => {
+  console.error(`hostloom: ${error.message}`);
+  process.exit(1);
+});
+child.on('close', (code, signal) => process.exit(code ?? (signal ? 130 : 1)));

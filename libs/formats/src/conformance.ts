@@ -10,7 +10,6 @@ import {
   hvmloaderMemoryMapSetup,
   hvmloaderPciSetup,
 } from './conformance/firmware.ts';
-import { xenP2mPodSetMemTarget } from './conformance-pod.ts';
 import { xluCfg, xluPciSpec, xluRdmParse, xluRdmParseVerbatim } from './conformance/parsers.ts';
 import {
   expandEvents,
@@ -22,6 +21,7 @@ import {
   libxlPvE820Sanitize,
   xcMeminitHvm,
 } from './conformance/toolstack.ts';
+import { xenP2mPodSetMemTarget } from './conformance-pod.ts';
 
 export type { Json };
 export { Fields };

@@ -1,6 +1,7 @@
 // The invariants a scenario can name: those the model checks, and those that only the run as a whole can judge, because they
 // speak of what a guest's kernel believed. Owns the list and what stands for what.
 import { invariants } from '#model/invariants/check';
+import { eventInvariants } from '#model/invariants/events';
 
 /** Judged by the runner, from faults and from what the drivers report (advisories' names). */
 export const judgedByRun = {
@@ -12,15 +13,14 @@ export const judgedByRun = {
 } as const;
 export type JudgedByRun = keyof typeof judgedByRun;
 
-/** Reported by the model at the transaction itself. */
-const eventInvariants = ['noDmaToFreedFrame', 'noDmaToForeignFrame'] as const;
-
 /** A name that stands for several. */
-const families: Readonly<Record<string, readonly string[]>> = { dmaHitsOnlyFramesOfItsDomain: eventInvariants };
+const families: Readonly<Record<string, readonly string[]>> = {
+  dmaHitsOnlyFramesOfItsDomain: ['noDmaToFreedFrame', 'noDmaToForeignFrame'],
+};
 
 export const knownInvariants: readonly string[] = [
   ...Object.keys(judgedByRun),
-  ...eventInvariants,
+  ...Object.keys(eventInvariants),
   ...Object.keys(families),
   ...invariants.map(({ name }) => name),
 ];

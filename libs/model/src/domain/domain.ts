@@ -3,7 +3,6 @@ import type { Domid } from '../frames/addresses.ts';
 import { FrameList } from '../frames/frame-list.ts';
 import type { FrameTable } from '../frames/frame-table.ts';
 import type { Mutex } from '../shared-memory/mutex.ts';
-import type { RecordView } from '../shared-memory/record.ts';
 import type { RwLock } from '../shared-memory/rwlock.ts';
 import { domainFeature, domainRecord, domainState } from './domain-record.ts';
 
@@ -66,5 +65,3 @@ export class Domain {
     return text;
   }
 }
-
-export type { RecordView };

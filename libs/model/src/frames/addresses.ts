@@ -18,14 +18,12 @@ export type Sbdf = number & { readonly __brand: 'Sbdf' };
 export type Order = number;
 
 export const PAGE_SIZE = 4096;
-export const PAGE_ORDER_4K = 0;
 export const PAGE_ORDER_2M = 9;
 export const PAGE_ORDER_1G = 18;
 export const SUPERPAGE_PAGES = 512;
 
 /** "All ones" in the 37 bits that a table slot has for a frame number (Xen: ~0UL). */
 export const INVALID_MFN = (2 ** 37 - 1) as Mfn;
-export const INVALID_GFN = (2 ** 37 - 1) as Gfn;
 export const INVALID_DFN = (2 ** 37 - 1) as Dfn;
 /** Guests have 48-bit physical addresses, so frames of 36 bits (EPT's four levels). */
 export const MAX_GFN = 2 ** 36 - 1;
@@ -34,19 +32,10 @@ export const DOMID_SELF = 0x7ff0 as Domid;
 /** Owner of I/O memory, and of a quarantined device. */
 export const DOMID_IO = 0x7ff1 as Domid;
 export const DOMID_XEN = 0x7ff2 as Domid;
-export const DOMID_INVALID = 0x7ff4 as Domid;
 /** First domid that is not an ordinary domain's. */
 export const DOMID_FIRST_RESERVED = 0x7ff0;
 
-export const gfn = (n: number): Gfn => n as Gfn;
-export const mfn = (n: number): Mfn => n as Mfn;
 export const dfn = (n: number): Dfn => n as Dfn;
-export const domid = (n: number): Domid => n as Domid;
-
-/** Frames in a block of `order`. Orders reach 18, so a shift is safe. */
-export const pagesOf = (order: Order): number => 1 << order;
-
-export const isAligned = (frame: number, order: Order): boolean => frame % (1 << order) === 0;
 
 /** The largest order at which both numbers are aligned: ctz(frame | 2^max), for frames above 2^32 too. */
 export function alignmentOrder(frame: number, max: Order): Order {

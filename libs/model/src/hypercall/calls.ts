@@ -31,7 +31,6 @@ export const physmapSpace = {
 } as const;
 /** XENMEMF_* bits of `memFlags`. */
 export const XENMEMF_populate_on_demand = 1 << 16;
-export const XENMEMF_exact_node = 1 << 17;
 /** XEN_DOMCTL_DEV_RDM_RELAXED */
 export const DEV_RDM_RELAXED = 1;
 /** XENMEM_RDM_ALL */

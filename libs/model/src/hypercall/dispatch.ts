@@ -36,7 +36,7 @@ import { addToPhysmap, addToPhysmapBatch, removeFromPhysmap } from './physmap-op
 import { decreaseReservation, increaseReservation, populatePhysmap } from './reservation.ts';
 import { consoleIo, physinfo, remoteShutdown, shutdown } from './sysctl.ts';
 
-export type { BlockedOn, Caller, ContinuationState, Outcome } from './continuation.ts';
+export type { Caller, ContinuationState, Outcome } from './continuation.ts';
 
 const C_DONE = counter('hypercall.done');
 const C_CONTINUED = counter('hypercall.continued');

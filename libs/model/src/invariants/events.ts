@@ -9,5 +9,3 @@ export const eventInvariants = {
   noCpuAccessToFreedFrame: 'a vCPU reached a frame that nobody owns',
   noCpuAccessToForeignFrame: "a vCPU reached another domain's frame without a foreign mapping",
 } as const;
-
-export type EventInvariant = keyof typeof eventInvariants;

@@ -1,10 +1,10 @@
 // Codec of one EPT slot: frame * 2^16 + 16 low bits, an integer below 2^53. The IOMMU's second-level slots use the same
 // places for R, W, SP and SNP, so that the hardware walk over shared and separate tables is one piece of code.
 //
-//   bit  0 r   1 w   2 x   3 sp (superpage leaf)   7:4 type   11:8 access   12 recalc   13 emt invalid   14 snp
+//   bit  0 r   1 w   2 x   3 sp (superpage leaf)   7:4 type   11:8 access   14 snp
 //
 // A middle entry has sp = 0 above level 0 and names a table page; a leaf names a host frame (INVALID_MFN for PoD).
-// Slot 0 is a hole. Not modelled: memory types (emt), a/d bits, suppress_ve.
+// Slot 0 is a hole. Not modelled: memory types (emt), lazy type changes (recalc), a/d bits, suppress_ve.
 import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import type { TableIndex } from '../shared-memory/table-pages.ts';
 import { cpuRights } from './types.ts';
@@ -13,8 +13,6 @@ export const SLOT_R = 1;
 export const SLOT_W = 2;
 export const SLOT_X = 4;
 export const SLOT_SP = 8;
-export const SLOT_RECALC = 1 << 12;
-export const SLOT_EMT_INVALID = 1 << 13;
 export const SLOT_SNP = 1 << 14;
 const FRAME_SCALE = 65536;
 const INVERSE = 1 / FRAME_SCALE;

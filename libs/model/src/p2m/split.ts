@@ -10,7 +10,7 @@ import { counter } from '../shared-memory/counters.ts';
 import { publish, store } from '../shared-memory/slots.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
 import { SLOTS_PER_TABLE, type TableIndex } from '../shared-memory/table-pages.ts';
-import { levelOrder, makeMiddle, SLOT_SP, slotLow, splitChild, tableOffset } from './entry.ts';
+import { levelOrder, makeMiddle, splitChild, tableOffset } from './entry.ts';
 import { p2mTlbFlushSync, syncDomain } from './p2m.ts';
 import { p2mAllocTable, p2mFreeTable } from './paging-pool.ts';
 
@@ -108,6 +108,3 @@ function splitNaively(
   }
   return 0;
 }
-
-/** Is the slot a leaf at that level? */
-export const isLeafSlot = (slot: number, level: number): boolean => level === 0 || (slotLow(slot) & SLOT_SP) !== 0;

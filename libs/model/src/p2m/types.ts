@@ -21,13 +21,11 @@ export const p2mType = {
 } as const;
 
 export type P2mTypeName = keyof typeof p2mType;
-export type P2mType = (typeof p2mType)[P2mTypeName];
 
 const typeNames = Object.keys(p2mType) as P2mTypeName[]; // declared in numeric order, 0…15
 export const p2mTypeName = (type: number): P2mTypeName => typeNames[type] ?? 'invalid';
 
 export const p2mAccess = { n: 0, r: 1, w: 2, rw: 3, x: 4, rx: 5, wx: 6, rwx: 7, rx2rw: 8, n2rwx: 9, rPw: 10 } as const;
-export type P2mAccess = (typeof p2mAccess)[keyof typeof p2mAccess];
 
 /** Rights of access 0…10 as bits r 1, w 2, x 4. */
 const accessRights: readonly number[] = [0, 1, 2, 3, 4, 5, 6, 7, 5, 0, 1];
@@ -38,13 +36,10 @@ const T = p2mType;
 const RAM = bit(T.ramRw, T.ramLogdirty, T.ramRo, T.pagingOut, T.paged, T.pagingIn, T.ramShared, T.ioreqServer);
 const SPECIAL = bit(T.mmioDirect, T.grantMapRw, T.grantMapRo, T.mapForeign);
 const HOLE = bit(T.invalid, T.mmioDm, T.paged, T.pagingIn);
-const CHANGEABLE = bit(T.ramRw, T.ramLogdirty, T.ioreqServer);
-const READ_ONLY = bit(T.ramLogdirty, T.ramRo, T.grantMapRo, T.ramShared);
 const DISCARD_WRITE = bit(T.ramRo, T.grantMapRo);
 const INVALID_MFN_OK = bit(T.mmioDirect, T.populateOnDemand, T.pagingOut, T.paged, T.pagingIn);
 const PAGING = bit(T.pagingOut, T.paged, T.pagingIn);
 const ANY_RAM = RAM | bit(T.grantMapRw, T.grantMapRo, T.mapForeign);
-const ORDER_4K_ONLY = bit(T.mapForeign, T.ioreqServer, T.grantMapRw, T.grantMapRo);
 
 const member =
   (set: number) =>
@@ -55,22 +50,12 @@ export const isRam = member(RAM);
 /** Changes only through its own API; anything else crashes the subject domain. */
 export const isSpecial = member(SPECIAL);
 export const isHole = member(HOLE);
-/** Type that a bulk recalculation may replace. */
-export const isChangeable = member(CHANGEABLE);
-export const isReadOnly = member(READ_ONLY);
 export const discardsWrites = member(DISCARD_WRITE);
 export const mayHaveInvalidMfn = member(INVALID_MFN_OK);
 export const isPaging = member(PAGING);
 /** RAM, grants and foreign frames. */
 export const isAnyRam = member(ANY_RAM);
-/** RAM or direct MMIO; grants are not "valid": they can vanish at any time. */
-export const isValid = member(RAM | bit(T.mmioDirect));
-export const onlyOrder0 = member(ORDER_4K_ONLY);
 export const isPod = (type: number): boolean => type === T.populateOnDemand;
-
-export const RIGHT_R = 1;
-export const RIGHT_W = 2;
-export const RIGHT_X = 4;
 
 const typeRights: readonly number[] = [
   7, // ramRw
@@ -94,9 +79,6 @@ const typeRights: readonly number[] = [
 /** What a CPU may do: type and access together. Bits r 1, w 2, x 4. */
 export const cpuRights = (type: number, access: number): number =>
   (typeRights[type] ?? 0) & (accessRights[access] ?? 0);
-
-export const IOMMU_R = 1;
-export const IOMMU_W = 2;
 
 const iommuRights: readonly number[] = [3, 0, 3, 1, 0, -1, 0, 3, 1, 0, 0, 0, 0, 0, 3, 0];
 
