@@ -74,6 +74,8 @@ export async function openControl<Request, Reply>(
   const options = { connection, prefix: hostPrefix(hostId), skipVersionCheck: true };
   const queue = new Queue(name, { ...options, defaultJobOptions: { attempts: 1, ...kept } });
   const events = new QueueEvents(name, options);
+  // One listener of each kind for every request under way.
+  events.setMaxListeners(0);
   // Both reconnect; requests have a timeout.
   queue.on('error', () => {});
   events.on('error', () => {});
@@ -105,8 +107,12 @@ async function finished(
 ): Promise<unknown> {
   const id = job.id ?? '';
   let wake: () => void = () => {};
+  // The event may come while the job is being looked at: then the look is repeated at once.
+  let done = false;
   const onDone = ({ jobId }: { jobId: string }): void => {
-    if (jobId === id) wake();
+    if (jobId !== id) return;
+    done = true;
+    wake();
   };
   events.on('completed', onDone);
   events.on('failed', onDone);
@@ -122,6 +128,10 @@ async function finished(
       const left = deadline - performance.now();
       if (left <= 0 && deadline < started + replyMs && (await job.isActive())) deadline = started + replyMs;
       else if (left <= 0) break;
+      if (done) {
+        done = false;
+        continue;
+      }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, Math.max(0, Math.min(POLL_MS, left)));
         wake = () => {

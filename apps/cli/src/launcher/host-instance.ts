@@ -131,12 +131,12 @@ export class HostInstance {
   /** One xl verb. A verb that fails is a reply too; rejects when the outcome is unknown. */
   xl(verb: string, args: readonly string[], replyMs = XL_REPLY_MS): Promise<XlReply> {
     if (!this.#xl) throw new Error('the host is not started');
-    return this.#xl.request({ verb, args: [...args] }, XL_TAKE_MS, replyMs);
+    return this.#orGone(this.#xl.request({ verb, args: [...args] }, XL_TAKE_MS, replyMs));
   }
 
   async hv<R extends HvRequest>(request: R): Promise<ReplyOf<R['op']>> {
     if (!this.#hv) throw new Error('the host is not started');
-    const reply = await this.#hv.request(request, HV_TIMEOUT_MS);
+    const reply = await this.#orGone(this.#hv.request(request, HV_TIMEOUT_MS));
     if (reply.op === 'refused') throw new HostRefused(reply.why);
     return reply as ReplyOf<R['op']>; // an answer has the operation of its question
   }
@@ -144,7 +144,7 @@ export class HostInstance {
   /** Hands a guest's kernel a command. */
   async command(domid: number, command: GuestCommand): Promise<void> {
     const client = await this.#commandsTo(domid);
-    await client.request({ op: 'command', command, await: null }, COMMAND_TIMEOUT_MS);
+    await this.#orGone(client.request({ op: 'command', command, await: null }, COMMAND_TIMEOUT_MS));
   }
 
   /** The way to a guest's supervisor is of no more use: the domain is gone. */
@@ -156,6 +156,8 @@ export class HostInstance {
 
   /** SIGKILL, as a scenario asks for: no sign that something is wrong. */
   kill(what: 'hypervisor' | 'toolstack'): void {
+    // Without a hypervisor the toolstack ends by itself, and is right to.
+    if (what === 'hypervisor') this.#toolstack?.expectEnd();
     (what === 'hypervisor' ? this.#hypervisor : this.#toolstack)?.kill();
   }
 
@@ -294,6 +296,12 @@ export class HostInstance {
       this.#commands.set(domid, client);
     }
     return client;
+  }
+
+  /** A host that is gone answers nothing: what waits for it is told at once. */
+  #orGone<T>(request: Promise<T>): Promise<T> {
+    request.catch(() => {}); // it may fail after nobody waits for it any more
+    return Promise.race([request, this.#gone.promise.then((reason) => Promise.reject(reason))]);
   }
 
   #lost(why: string): void {

@@ -89,6 +89,11 @@ export class HostProcess {
     this.#signal('SIGKILL', false);
   }
 
+  /** It is going to end, and that is no sign that something is wrong. */
+  expectEnd(): void {
+    this.#told = true;
+  }
+
   #signal(signal: NodeJS.Signals, group: boolean): void {
     try {
       if (this.pid > 0) process.kill(group ? -this.pid : this.pid, signal);

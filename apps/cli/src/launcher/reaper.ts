@@ -13,7 +13,7 @@ while read -r verb arg; do
     done) exit 0 ;;
   esac
 done
-for p in $pids; do kill -KILL -- "-$p" 2>/dev/null; done
+for p in $pids; do kill -KILL "-$p" 2>/dev/null; done
 rm -rf -- "$@"`;
 
 export class Reaper {

@@ -15,6 +15,11 @@
 //                             publishing CAS fail, or finds it published and empties it.
 // So after the visit no slot shows an old translation. A transaction that used one read it before the visit, so it opened
 // before Q, and the flusher waits for it. One that opens after Q finds neither old entries nor old tables.
+//
+// A domain that no device filled anything for since its last invalidation needs no visit at all. Fills of a domain id are
+// counted (C) before the CAS to odd; a domain invalidation reads the count before B (c0) and after B (c1), and skips when c1 is
+// the c0 of its last visit. A filler counted by c1 was then counted before that visit's B, and that visit dealt with it; one
+// counted later re-checks the sequence after B and discards.
 import { publish } from '../shared-memory/slots.ts';
 
 /** Banks of a unit's cache. Leaf banks are numbered by the level of the leaf. */
@@ -26,6 +31,8 @@ const SETS = [64, 16, 8, 32, 8] as const;
 const WAYS = [8, 8, 4, 4, 4, 1] as const;
 /** A page number of the IOMMU's input has at most 36 bits (48-bit addresses), a domain id 16. */
 const DID_SCALE = 2 ** 36;
+/** Domain ids whose fills are counted; others (quarantined devices, caching-mode units) are always visited. */
+const COUNTED_DIDS = 1024;
 /** A range of more entries than this is dropped by looking at the whole bank. */
 const PROBE_LIMIT = 8;
 
@@ -50,7 +57,7 @@ export class TranslationCache {
     return sum;
   }
   static bytes(devices: number): number {
-    return TranslationCache.entries(devices) * 24;
+    return TranslationCache.entries(devices) * 24 + COUNTED_DIDS * 8;
   }
 
   private readonly keys: Float64Array<SharedArrayBuffer>;
@@ -58,6 +65,10 @@ export class TranslationCache {
   private readonly versions: Int32Array<SharedArrayBuffer>;
   private readonly extras: Int32Array<SharedArrayBuffer>;
   private readonly flushSequence: Int32Array<SharedArrayBuffer>;
+  /** Fills per domain id, and the count that its last visited invalidation had seen. */
+  private readonly fills: Int32Array<SharedArrayBuffer>;
+  private readonly visited: Int32Array<SharedArrayBuffer>;
+  private countBefore = 0;
   private readonly first: number[] = [];
   private readonly masks: number[] = [];
   /** The extra word of the last hit. */
@@ -70,6 +81,8 @@ export class TranslationCache {
     this.values = new Float64Array(buffer, at + n * 8, n);
     this.versions = new Int32Array(buffer, at + n * 16, n);
     this.extras = new Int32Array(buffer, at + n * 20, n);
+    this.fills = new Int32Array(buffer, at + n * 24, COUNTED_DIDS);
+    this.visited = new Int32Array(buffer, at + n * 24 + COUNTED_DIDS * 4, COUNTED_DIDS);
     this.flushSequence = flushSequence;
     let start = 0;
     for (let i = 0; i < BANKS; i++) {
@@ -116,6 +129,7 @@ export class TranslationCache {
     const key = did * DID_SCALE + page + 1;
     const { keys, versions } = this;
     const at = this.victim(index, this.setOf(index, did, page), key);
+    if (did < COUNTED_DIDS) Atomics.add(this.fills, did, 1);
     const version = Atomics.load(versions, at);
     if ((version & 1) !== 0 || Atomics.compareExchange(versions, at, version, version + 1) !== version) return;
     keys[at] = key;
@@ -169,8 +183,12 @@ export class TranslationCache {
     for (let at = start; at < end; at++) this.drop(at, low, high);
   }
 
-  /** A flush begins: fills of transactions that are open now will be discarded. Before every invalidate…; unit lock held. */
-  beginFlush(): void {
+  /**
+   * A flush begins: fills of transactions that are open now will be discarded. Before every invalidate…; unit lock held.
+   * `did`: the domain that invalidateDomain will be called for, -1 if none.
+   */
+  beginFlush(did = -1): void {
+    if (did >= 0 && did < COUNTED_DIDS) this.countBefore = Atomics.load(this.fills, did);
     Atomics.add(this.flushSequence, 0, 1);
   }
 
@@ -183,8 +201,12 @@ export class TranslationCache {
     }
   }
 
-  /** Domain-selective. */
+  /** Domain-selective; `beginFlush(did)` came before. */
   invalidateDomain(did: number): void {
+    if (did < COUNTED_DIDS) {
+      if (Atomics.load(this.fills, did) === this.visited[did]) return;
+      this.visited[did] = this.countBefore;
+    }
     for (let i = 0; i < bank.context; i++) this.dropPages(i, did, 0, DID_SCALE - 1);
   }
 

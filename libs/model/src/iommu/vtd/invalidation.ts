@@ -34,7 +34,7 @@ function waitInFlight(h: Host, unit: Unit): void {
 export function invalidateDomain(h: Host, unit: Unit, did: number): void {
   step(stepKind.iotlbFlush, unit.index);
   unit.register.lock();
-  unit.cache.beginFlush();
+  unit.cache.beginFlush(did);
   unit.cache.invalidateDomain(did);
   unit.register.unlock();
   h.counters.add(C_DOMAIN);
@@ -55,7 +55,7 @@ function invalidatePages(h: Host, unit: Unit, did: number, dfn: number, order: n
 export function invalidateContext(h: Host, unit: Unit, device: number, did: number): void {
   step(stepKind.iotlbFlush, unit.index);
   unit.register.lock();
-  unit.cache.beginFlush();
+  unit.cache.beginFlush(did);
   unit.cache.invalidateContext(device);
   unit.cache.invalidateDomain(did);
   unit.register.unlock();
@@ -63,7 +63,7 @@ export function invalidateContext(h: Host, unit: Unit, device: number, did: numb
   waitInFlight(h, unit);
 }
 
-const isPowerOf2 = (n: number): boolean => n > 0 && Number.isInteger(Math.log2(n));
+const isPowerOf2 = (n: number): boolean => n === 1 || (n > 0 && Number.isInteger(Math.log2(n)));
 
 /**
  * As intel_iommu_iotlb_flush: nothing where only absent entries became present (unless the unit caches absence), by page
