@@ -1,4 +1,4 @@
-// Rows 5 and 6: creating a 64 GiB HVM guest mapped by 2M, and booting a 1 TiB host. Each run is a fresh process, so that lazily
+// Row 5: creating a 64 GiB HVM guest mapped by 2M. Each run is a fresh process, so that lazily
 // committed memory is really untouched; the real boot and the real hypercalls run, in one thread, with the IOMMU off and on.
 import { spawnSync } from 'node:child_process';
 import { bootHost } from '#model/boot/boot-host';
@@ -71,16 +71,15 @@ interface Part {
   readonly ms: number;
 }
 
-function boot(ramFrames: number, iommu: boolean): { h: Host; ms: number } {
-  const start = performance.now();
+function boot(ramFrames: number, iommu: boolean): Host {
   const shared = createHost(config(ramFrames, iommu));
   const h = new Host(shared, mainCpu(shared.config), quiet);
   bootHost(h, { memoryPages: GIB, vcpus: 2 });
-  return { h, ms: performance.now() - start };
+  return h;
 }
 
 function createGuest(iommu: boolean): Part[] {
-  const { h } = boot(80 * GIB, iommu);
+  const h = boot(80 * GIB, iommu);
   const caller = { domain: h.dom0, vcpu: 0, preempt: () => false };
   const parts: Part[] = [];
   const run = (call: Call): Answer => {
@@ -132,9 +131,6 @@ function createGuest(iommu: boolean): Part[] {
 const role = process.argv[2];
 if (role === 'guest') {
   process.stdout.write(JSON.stringify(createGuest(process.argv[3] === 'iommu')));
-} else if (role === 'boot') {
-  const { ms } = boot(1024 * GIB, true);
-  process.stdout.write(JSON.stringify({ ms, rssMiB: process.memoryUsage().rss / 2 ** 20 }));
 } else {
   const child = <T>(...args: string[]): T => {
     const r = spawnSync(process.execPath, [...process.execArgv, import.meta.filename, ...args], { encoding: 'utf8' });
@@ -159,24 +155,4 @@ if (role === 'guest') {
       ),
     });
   }
-  const boots = Array.from({ length: RUNS }, () => child<{ ms: number; rssMiB: number }>('boot'));
-  const seconds = boots.map((b) => b.ms / 1000);
-  const rss = boots.map((b) => b.rssMiB);
-  const common = { row: 6, bound: 'at most', runs: RUNS, detail: {} } as const;
-  printRow({
-    ...common,
-    name: 'boot a 1 TiB host',
-    value: median(seconds),
-    unit: 's',
-    hold: 2,
-    spread: spreadOf(seconds),
-  });
-  printRow({
-    ...common,
-    name: 'boot a 1 TiB host: resident memory',
-    value: median(rss),
-    unit: 'MiB',
-    hold: 400,
-    spread: spreadOf(rss),
-  });
 }

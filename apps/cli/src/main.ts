@@ -169,5 +169,11 @@ async function main(): Promise<number> {
   }
 }
 
+/** What was written to a pipe may still be on its way. */
+const written = (stream: NodeJS.WriteStream): Promise<void> => new Promise((settle) => stream.write('', () => settle()));
+
 listenToSignals();
-process.exit(await main());
+const exitCode = await main();
+await Promise.all([written(process.stdout), written(process.stderr)]);
+// Connections that are still closing keep nobody waiting.
+process.exit(exitCode);

@@ -8,7 +8,8 @@ import type { MemoryRun, Peek } from '#wire/hv-messages';
 import { xenP2mName } from './p2m-names.ts';
 import { DOM0, type TwinState } from './twin-state.ts';
 
-const RUNS_MAX = 2000;
+/** A guest that was ballooned by single pages has tens of thousands; the picture merges them. */
+const RUNS_MAX = 80_000;
 /** Runs whose IOMMU entry is looked at one by one. */
 const PEEKS_MAX = 48;
 const PEEKS_AT_ONCE = 6;

@@ -43,7 +43,8 @@ export function violationsOf(state: TwinState, counts: ReadonlyMap<string, numbe
 export function eventsOf(state: TwinState): TimelineEvent[] {
   const { observer, startedUs } = state;
   const events = [...state.timeline];
-  const at = (tsUs: number): number => tsUs - startedUs;
+  // dom0 starts before the timeline does.
+  const at = (tsUs: number): number => Math.max(0, tsUs - startedUs);
   for (const news of observer.news) {
     const told = newsEvent(news, guestName(state, news.domid));
     if (told) events.push({ ...told, tsUs: at(news.tsUs) });
