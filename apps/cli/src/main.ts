@@ -170,7 +170,8 @@ async function main(): Promise<number> {
 }
 
 /** What was written to a pipe may still be on its way. */
-const written = (stream: NodeJS.WriteStream): Promise<void> => new Promise((settle) => stream.write('', () => settle()));
+const written = (stream: NodeJS.WriteStream): Promise<void> =>
+  new Promise((settle) => stream.write('', () => settle()));
 
 listenToSignals();
 const exitCode = await main();

@@ -27,7 +27,8 @@ export interface Managed {
 
 const DOM0 = 0;
 /** Frames that dom0's privcmd maps at a time. */
-const COPY_BATCH = 256;
+/** Pages mapped at a time while an image is copied: a builder writes it piece by piece. */
+const COPY_BATCH = 16;
 const COPY_TIMEOUT_MS = 60_000;
 const IMAGE_TAG = 0x1f8b;
 
