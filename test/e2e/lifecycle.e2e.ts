@@ -21,6 +21,25 @@ expect:
 /** One that is done at once. */
 const SHORT = ENDLESS.replace(/ {2}- \{ do: wait-for.*\n/, '');
 
+const HEAD = ENDLESS.slice(0, ENDLESS.indexOf('timeline:'));
+/** Steps that kill, and what must be so afterwards. */
+const AGENT_KILLED = `${HEAD.replace('vcpus = 1', "vcpus = 1\\non_crash = 'restart'")}timeline:
+  - { do: create, guest: g }
+  - { do: kill, what: guest-agent, guest: g }
+  - { do: wait-for, condition: { dmesg: '\\(d2\\)' }, timeout: 10s }
+  - { do: wait-for, condition: { guest: g, is: running }, timeout: 10s }
+  - { do: check-invariants }
+expect:
+  - { guest: g, is: running }
+  - never: '*'
+`;
+const HYPERVISOR_KILLED = `${HEAD}timeline:
+  - { do: create, guest: g }
+  - { do: kill, what: hypervisor }
+expect:
+  - { guest: g, is: absent }
+`;
+
 describe('a host', () => {
   let sandbox: Sandbox;
 
@@ -82,6 +101,20 @@ describe('a host', () => {
       await nothingIsLeft(before);
       const next = await sandbox.play(join(sandbox.path, 'short.yaml'));
       expect(next.code, next.stderr).toBe(0);
+    },
+    TEST_MS,
+  );
+
+  it(
+    'restarts a guest whose agent was killed within 10 s, by on_crash, and a hypervisor that was killed leaves no guest',
+    async () => {
+      writeFileSync(join(sandbox.path, 'agent.yaml'), AGENT_KILLED);
+      writeFileSync(join(sandbox.path, 'hypervisor.yaml'), HYPERVISOR_KILLED);
+      for (const name of ['agent.yaml', 'hypervisor.yaml']) {
+        const { code, stderr, result } = await sandbox.play(join(sandbox.path, name));
+        expect(code, `${stderr}${JSON.stringify(result?.twins[0]?.assertions)}`).toBe(0);
+      }
+      expect(sandbox.leftovers()).toEqual([]);
     },
     TEST_MS,
   );

@@ -25,6 +25,7 @@ export interface Running {
 /** A directory for run directories, temporary files and the registry; removed by `dispose`. */
 export class Sandbox {
   readonly path = mkdtempSync(join(tmpdir(), 'hl-e2e-'));
+  readonly #started: ChildProcess[] = [];
 
   get environment(): NodeJS.ProcessEnv {
     return { ...process.env, XDG_RUNTIME_DIR: this.path, TMPDIR: this.path };
@@ -32,6 +33,7 @@ export class Sandbox {
 
   start(...args: readonly string[]): Running {
     const child = spawn(bin, args, { env: this.environment, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#started.push(child);
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (chunk: Buffer) => {
@@ -65,7 +67,9 @@ export class Sandbox {
     });
   }
 
+  /** Also ends what a failed test left running. */
   dispose(): void {
+    for (const child of this.#started) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
     rmSync(this.path, { recursive: true, force: true });
   }
 }
