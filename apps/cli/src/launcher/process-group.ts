@@ -43,7 +43,7 @@ export class HostProcess {
     this.name = spec.name;
     this.#log = createWriteStream(spec.logFile, { flags: 'a' });
     this.#log.on('error', () => {}); // a log that cannot be written ends no run
-    this.#child = spawn(process.execPath, ['--enable-source-maps', spec.entry], {
+    this.#child = spawn(process.execPath, [spec.entry], {
       env: { ...process.env, ...spec.env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
