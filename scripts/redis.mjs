@@ -52,8 +52,13 @@ exec docker run --rm -i --init --network none --user "$(id -u):$(id -g)" -v "\${
 /** The Docker shim lies where npm puts the repository's own programs. */
 export function haveRedis() {
   const env = { ...process.env, PATH: `${BIN}${delimiter}${process.env.PATH}` };
-  const found = spawnSync('redis-server', ['--version'], { stdio: 'ignore', env }).status === 0;
-  return Boolean(process.env.REDIS_URL) || found;
+  if (process.env.REDIS_URL) return true;
+  const found = spawnSync('redis-server', ['--version'], { encoding: 'utf8', env });
+  if (found.status !== 0) return false;
+  const major = Number(/v=(\d+)/.exec(found.stdout)?.[1] ?? 0);
+  // Guests get users of their own with read-only keys, which older servers do not know.
+  if (major < 7) say(`the redis-server here is version ${major}; hostloom needs 7 or later`);
+  return major >= 7;
 }
 
 export function provideRedis() {

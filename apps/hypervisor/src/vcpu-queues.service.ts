@@ -110,8 +110,10 @@ export class VcpuQueuesService {
 
   /** Opens queues of new domains and closes those of dead ones. */
   reconcile(): Promise<void> {
-    this.reconciling = this.reconciling.then(() => this.openAndClose());
-    return this.reconciling;
+    const turn = this.reconciling.then(() => this.openAndClose());
+    // One failure is the caller's to hear of; it must not be every later caller's.
+    this.reconciling = turn.catch(() => {});
+    return turn;
   }
 
   private async openAndClose(): Promise<void> {

@@ -233,7 +233,7 @@ describe('refuses, with the line', () => {
 
   it('a host with mistakes of its own, at their own place', () => {
     expect(mistakes('hosts/seed-2014-haswell.yaml', 'scenarios/pod-gpu-dma.yaml')).toContain(
-      'scenarios/pod-gpu-dma.yaml:4 unknown key `question`',
+      'scenarios/pod-gpu-dma.yaml:5 unknown key `question`',
     );
   });
 

@@ -65,7 +65,7 @@ const configuration = (dir: string, socket: string, password: string): string =>
     'appendonly no',
     'maxmemory-policy noeviction',
     // A guest's message is bounded by the server already.
-    'proto-max-bulk-len 64mb',
+    'proto-max-bulk-len 16mb',
     // Replies are short; a reader this far behind is not reading.
     'client-output-buffer-limit pubsub 256mb 64mb 60',
     '',

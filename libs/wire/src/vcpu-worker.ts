@@ -81,6 +81,9 @@ interface GuestJob {
 
 type StoredJob = Parameters<typeof Job.fromJSON>[1];
 
+/** Characters of one envelope; the largest that a kernel here sends is a tenth of it. More is not even parsed. */
+const DATA_MAX = 8 * 2 ** 20;
+
 /** What a guest stored, without trusting it: its options and links are noted, then replaced by ours. */
 function readStoredJob(json: StoredJob): { json: StoredJob; job: GuestJob } {
   const opts: unknown = json.opts;
@@ -89,7 +92,7 @@ function readStoredJob(json: StoredJob): { json: StoredJob; job: GuestJob } {
   const linked = json.parentKey || json.parent ? 'parent' : json.repeatJobKey ? 'repeat' : null;
   let data: unknown;
   try {
-    data = JSON.parse(json.data);
+    data = json.data.length > DATA_MAX ? null : JSON.parse(json.data);
   } catch {
     data = null; // refused below as a malformed envelope
   }

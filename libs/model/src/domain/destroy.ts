@@ -94,6 +94,6 @@ function relinquish(h: Host, d: Domain, preempt: () => boolean): number {
 
 function bury(h: Host, d: Domain): number {
   Atomics.store(d.r.words, domainRecord.at.state, domainState.zombie);
-  releaseIfUnreferenced(h, d);
+  releaseIfUnreferenced(d);
   return 0;
 }

@@ -87,7 +87,7 @@ export const domainRecord = defineRecord('domain', {
   /** Table index of the second-level root; 0 = none. */
   iommuRoot: 'f64',
   iommuTables: 'f64',
-  /** Lowest and highest dfn ever mapped: bounds a safepoint's comparison */
+  /** Root taken off its contexts and still being freed; 0 = none. */
   iommuDetached: 'i32',
 
   // pcidevs lock

@@ -77,7 +77,7 @@ export function putPage(h: Host, m: Mfn): void {
   h.frames.countUse(m, 1, -1);
   h.counters.add(C_FREE);
   h.heap.free(m, 0);
-  if (d) releaseIfUnreferenced(h, d);
+  if (d) releaseIfUnreferenced(d);
 }
 
 /** Drops the owner's allocation reference, once (Xen's put_page_alloc_ref). False if it was gone already. */
@@ -88,8 +88,10 @@ export function putAllocRef(h: Host, m: Mfn): boolean {
 }
 
 /** A zombie whose last frame has come home gives its number back. */
-export function releaseIfUnreferenced(h: Host, d: Domain): void {
-  if (Atomics.load(d.r.words, domainRecord.at.state) === domainState.zombie && d.r.totPages === 0) h.releaseSlot(d);
+export function releaseIfUnreferenced(d: Domain): void {
+  // Several CPUs may drop the last references at once: one of them releases, before the slot can be somebody else's.
+  if (d.r.totPages !== 0) return;
+  Atomics.compareExchange(d.r.words, domainRecord.at.state, domainState.zombie, domainState.free);
 }
 
 /** Frames looked at between two preemption checks of `relinquishMemory`. */

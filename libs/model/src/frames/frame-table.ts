@@ -1,5 +1,5 @@
 // One entry per host frame: owner, references, flags, the M2P slot, list links and the content tag. This file owns the
-// arrays and the reference rules; who may allocate is heap.ts, who owns is assign.ts. It knows nothing of p2m or IOMMU.
+// arrays and the reference rules; who may allocate is heap.ts, who owns is domain/memory.ts. It knows nothing of p2m or IOMMU.
 //
 // All arrays are lazily committed shared memory: zero must mean "free, owned by nobody, M2P invalid, contents zero".
 
@@ -31,7 +31,7 @@ export class FrameTable {
   }
 
   readonly frames: number;
-  /** References; 0 = free. The last reference gone frees the frame (heap.putPage). */
+  /** References; 0 = free. The last reference gone frees the frame (domain/memory.ts, putPage). */
   readonly count: Int32Array<SharedArrayBuffer>;
   /** gfn + 1 of the one place where the owner has it; 0 = none (INVALID_M2P_ENTRY). */
   readonly m2p: Uint32Array<SharedArrayBuffer>;
@@ -138,19 +138,20 @@ export class FrameTable {
 
   /** Takes a reference if the frame lives and belongs to `owner` (Xen's get_page). Lock-free. */
   getPage(m: Mfn, owner: Domid): boolean {
-    step(stepKind.refTake, m);
+    if (step(stepKind.refTake, m) !== 0) return false;
     for (;;) {
       const references = Atomics.load(this.count, m);
       if (references <= 0) return false;
       if (Atomics.compareExchange(this.count, m, references, references + 1) !== references) continue;
       if (this.ownerOf(m) === owner) return true;
-      // The frame changed hands between: give the reference back. It cannot be the last (the new owner holds one).
+      // The frame changed hands between: give the reference back. Callers hold a p2m lock or another reference that keeps the
+      // frame's owner from giving it up meanwhile, so it is not the last.
       Atomics.sub(this.count, m, 1);
       return false;
     }
   }
 
-  /** Drops a reference; true if it was the last and the caller must free the frame. Use heap's `putPage`. */
+  /** Drops a reference; true if it was the last and the caller must free the frame. Use domain/memory.ts's `putPage`. */
   dropReference(m: Mfn): boolean {
     step(stepKind.refDrop, m);
     return Atomics.sub(this.count, m, 1) === 1;

@@ -17,8 +17,9 @@ export const isFrame = (n: unknown): n is number => isCount(n) && n <= MAX_GFN;
 export const isRun = (first: unknown, count: unknown): boolean =>
   isFrame(first) && isCount(count) && first + count - 1 <= MAX_GFN;
 
-/** 32-bit contents tag. */
-export const isTag = (n: unknown): n is number => typeof n === 'number' && Number.isInteger(n) && n === (n | 0);
+/** 32-bit contents tag, written with or without a sign; users take `tag | 0`. */
+export const isTag = (n: unknown): n is number =>
+  typeof n === 'number' && Number.isInteger(n) && (n === (n | 0) || n === n >>> 0);
 
 /** More extents than this never fit the interface's encoding (UINT_MAX >> 6). */
 const MAX_EXTENTS = 0xffff_ffff >>> 6;

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bootTestbed, expectSound, hypercall, makeGuest } from '../../test-support/hypercall-fixture.ts';
 import { DOMID_IO } from '../frames/addresses.ts';
+import type { Violation } from '../host.ts';
 import { defaultPolicies, type ModelPolicies } from '../host-config.ts';
 import { installSeam, type StepKindName, stepKind } from '../shared-memory/step.ts';
 import { type Call, physmapSpace, XENMEMF_populate_on_demand } from './calls.ts';
@@ -77,6 +78,8 @@ const deviceScript: Script = (domid, sbdf) => {
     },
     { from: 'dom0', call: { ...foreign, idxs: { frames: [1040, 1034] }, gpfns: { start: 0x40, count: 2 } } },
     { from: 'dom0', call: { op: 'remove_from_physmap', domid: 0, gpfn: 0x40 } },
+    { from: 'dom0', call: { op: 'decrease_reservation', domid: 0, order: 0, extents: { frames: [0x210, 0x211] } } },
+    { from: 'dom0', call: { op: 'populate_physmap', domid: 0, order: 0, memFlags: 0, extents: { frames: [0x210] } } },
     { from: 'dom0', call: { op: 'deassign_device', domid, sbdf } },
     { from: 'dom0', call: { op: 'deassign_device', domid: DOMID_IO, sbdf } },
   ];
@@ -102,8 +105,12 @@ function play(script: Script, policies: Partial<ModelPolicies>, n: number, check
   const steps = seen;
   for (const gpfn of [0x40, 0x41]) hypercall(bed, bed.dom0, { op: 'remove_from_physmap', domid: 0, gpfn });
   expect(hypercall(bed, bed.dom0, { op: 'destroydomain', domid: d.domid }).rc).toBe(0);
-  // Xen itself goes on when an unmap of dom0's fails: it says so, and dom0 keeps a mapping that it should not have.
-  if (!bed.log.lines.some((line) => line.startsWith('d0: IOMMU unmapping'))) expectSound(bed);
+  // Xen itself goes on when a map or unmap of dom0's fails: it says so, and dom0's tables no longer agree. A frame
+  // of dom0's own is not freed then. A foreign frame's reference is dropped before the IOMMU is asked, as in Xen.
+  const dom0Stale = bed.log.lines.some((line) => /^d0: IOMMU (un)?mapping/.test(line));
+  const excused = ({ invariant, text }: Violation): boolean =>
+    dom0Stale && (invariant === 'iommuMirrorsP2m' || /^d0: dfn 4[01] maps/.test(text));
+  expectSound(bed, excused);
   expect([d.exists, bed.log.violations]).toEqual([false, []]);
   return steps;
 }

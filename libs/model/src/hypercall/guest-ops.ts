@@ -93,7 +93,7 @@ export function load(h: Host, caller: Caller, call: CallOf<'load'>, state: Conti
 export function verify(h: Host, caller: Caller, call: CallOf<'verify'>, state: ContinuationState | null): Outcome {
   if (!isTag(call.tag)) return rc(-errno.EINVAL);
   const compare = (frame: number, out: AccessOutcome, figures: number[]): void => {
-    if (out.result !== accessResult.ok || out.tag === call.tag) return;
+    if (out.result !== accessResult.ok || out.tag === (call.tag | 0)) return;
     if (figures[BAD] === 0) {
       figures[FIRST_BAD] = frame;
       figures[FOUND] = out.tag;

@@ -139,7 +139,8 @@ function moveRange(
   }
   if (batched) {
     h.iommu.dontFlush = false;
-    result = endBatch(h, d, call, start, at, downwards, held) || result;
+    const flushed = endBatch(h, d, call, start, at, downwards, held);
+    result = result || flushed;
   }
   if (result !== 0) return rc(result);
   return at < size ? goOn({ at }) : rc(0);

@@ -27,6 +27,8 @@ export function p2mAddForeign(h: Host, tdom: Domain, fgfn: number, gpfn: number,
   let displaced: Mfn | -1 = -1;
   try {
     if (!isRam(leaf.type) || leaf.type === p2mType.ramShared) return -errno.EINVAL;
+    // Deviation: Xen's own pages (shared_info) go with their domain here, so nobody may hold on to one.
+    if (h.frames.has(m, frameFlag.special)) return -errno.EINVAL;
     getGfn(h, tdom, gpfn, P2M_ALLOC, leaf);
     try {
       displaced = holdForeign(h, leaf);

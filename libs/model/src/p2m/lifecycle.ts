@@ -58,9 +58,11 @@ export function relinquishForeign(h: Host, d: Domain, preempt: () => boolean): n
       const m = slotFrame(slot) as Mfn;
       const owner = h.frames.ownerOf(m) as Domid; // alive: the entry holds a reference
       // A dying guest's p2m lock is below every other domain's page_alloc lock, so the last reference may go under it.
-      h.frames.getPage(m, owner);
-      p2mSetEntry(h, d, gfn, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
+      if (!h.frames.getPage(m, owner)) return -errno.ERESTART;
+      const rc = p2mSetEntry(h, d, gfn, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
       putPage(h, m);
+      // The stage is tried again: a table may not go while a leaf in it holds a reference.
+      if (rc !== 0) return -errno.ERESTART;
       if (++dropped % FOREIGN_SLICE === 0 && preempt()) return -errno.ERESTART;
     }
     return 0;

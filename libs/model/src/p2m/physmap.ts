@@ -11,7 +11,7 @@ import { IOMMUF_readable, IOMMUF_writable } from '../iommu/flags.ts';
 import { iommuLegacyMap, iommuLegacyUnmap } from '../iommu/iommu.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
 import { getGfn, P2M_QUERY, putGfn } from './get-entry.ts';
-import { p2mLock, p2mUnlock } from './p2m.ts';
+import { p2mLock, p2mTlbFlushSync, p2mUnlock } from './p2m.ts';
 import { Leaf, peekEntry } from './peek-entry.ts';
 import { p2mSetEntry } from './set-entry.ts';
 import { isAnyRam, isHole, isPaging, isRam, isSpecial, p2mAccess, p2mType } from './types.ts';
@@ -147,8 +147,10 @@ export function guestRemovePage(h: Host, d: Domain, g: number): number {
     h.iommu.dontFlush = false;
     const rc = removeEntry(h, d, g, m, 0);
     h.iommu.dontFlush = postponed;
-    // A special page is only unhooked: it stays Xen's.
-    if (rc === 0 && !h.frames.has(m, frameFlag.special)) putAllocRef(h, m);
+    // Where Xen relies on a flush when the heap hands the frame out again, ours is flushed before it goes there.
+    if (rc === 0) p2mTlbFlushSync(h, d);
+    // A special page is only unhooked: it stays Xen's. A domain that crashed here may still have it in its IOMMU tables.
+    if (rc === 0 && !d.crashed && !h.frames.has(m, frameFlag.special)) putAllocRef(h, m);
     putPage(h, m);
     return rc;
   } finally {

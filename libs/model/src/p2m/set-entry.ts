@@ -130,14 +130,14 @@ function replaceLeaf(
   if (oldPresent) syncDomain(h, d);
 
   // 10.
-  if (modified && d.has('iommu')) updateIommu(h, d, g, order, fresh, newRights, oldPresent);
+  const rc = modified && d.has('iommu') ? updateIommu(h, d, g, order, fresh, newRights, oldPresent) : 0;
 
   // 11. last: nobody may still walk the tables this leaf replaced
   if (oldIsTable) {
     p2mTlbFlushSync(h, d);
     freeSubtree(h, d, slotFrame(old) as TableIndex, level - 1);
   }
-  return 0;
+  return rc;
 }
 
 function updateIommu(
@@ -148,21 +148,23 @@ function updateIommu(
   fresh: number,
   rights: number,
   oldPresent: boolean,
-): void {
+): number {
   const pages = 2 ** order;
   if (d.has('hapPtShare')) {
     if (!h.iommu.dontFlush) {
       iommuIotlbFlush(h, d, g, pages, (rights !== 0 ? FLUSHF_added : 0) | (oldPresent ? FLUSHF_modified : 0));
     }
-    return;
+    return 0;
   }
-  if (!d.has('needSync')) return;
+  if (!d.has('needSync')) return 0;
   if (rights === 0) {
-    iommuLegacyUnmap(h, d, g, pages);
-    return;
+    // dom0 is not crashed by a failure: its frame must then not be freed. A guest is, and its callers look at that.
+    const rc = iommuLegacyUnmap(h, d, g, pages);
+    return d.isHardware ? rc : 0;
   }
   const flags = ((rights & 1) !== 0 ? IOMMUF_readable : 0) | ((rights & 2) !== 0 ? IOMMUF_writable : 0);
   iommuLegacyMap(h, d, g, slotFrame(fresh), pages, flags);
+  return 0;
 }
 
 /**
