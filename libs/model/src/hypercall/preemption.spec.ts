@@ -26,10 +26,16 @@ function play(calls: readonly ((domid: number) => Call)[], asGuest: readonly boo
   bed.preempt = () => preempt;
   const answers: Answer[] = calls.map((make, i) => {
     if (d.crashed) return { rc: 0 };
-    return hypercall(bed, asGuest[i] ? d : bed.dom0, make(d.domid) as never);
+    try {
+      return hypercall(bed, asGuest[i] ? d : bed.dom0, make(d.domid) as never);
+    } catch (error) {
+      // The call crashed its own domain between two slices: the next one never runs.
+      if (d.crashed) return { rc: 0 };
+      throw error;
+    }
   });
   expectSound(bed);
-  return { answers, visible: visible(bed, d) };
+  return { crashed: d.crashed, answers, visible: visible(bed, d) };
 }
 
 const range = fc.record({ start: fc.integer({ min: 0, max: GFNS - 1 }), count: fc.constantFrom(1, 5, 70, 300) });
@@ -97,7 +103,11 @@ describe('preemption', () => {
         // The cache only grows here: cutting a shrink inside a 2M chunk leaves the rest of it out of the cache, as in Xen.
         const makes = [setTarget(targetPages), ...list.map(({ make }) => make)];
         const guests = [false, ...list.map(({ guest }) => guest)];
-        expect(play(makes, guests, true)).toEqual(play(makes, guests, false));
+        const cut = play(makes, guests, true);
+        const whole = play(makes, guests, false);
+        expect(cut.crashed).toBe(whole.crashed);
+        // A domain that dies of a call dies in the middle of it; how far the call came is not the same then.
+        if (!cut.crashed) expect(cut).toEqual(whole);
       }),
       { numRuns: 100 },
     );
