@@ -45,8 +45,15 @@ export function eventsOf(state: TwinState): TimelineEvent[] {
   const events = [...state.timeline];
   // dom0 starts before the timeline does.
   const at = (tsUs: number): number => Math.max(0, tsUs - startedUs);
+  // A kernel that makes and refills holes for foreign mappings reaches its target again and again: said once.
+  const lastBalloon = new Map<number, string>();
   for (const news of observer.news) {
     const told = newsEvent(news, guestName(state, news.domid));
+    if (told && news.kind === 'event' && news.name === 'balloon') {
+      const said = `${told.what} ${told.detail}`;
+      if (lastBalloon.get(news.domid) === said) continue;
+      lastBalloon.set(news.domid, said);
+    }
     if (told) events.push({ ...told, tsUs: at(news.tsUs) });
   }
   for (const { tsUs, sbdf, dfn, write, reason } of observer.faults.slice(0, BAD_TOLD)) {
