@@ -43,7 +43,7 @@ export function destroyDomain(h: Host, d: Domain, preempt: () => boolean): numbe
     if (rc !== 0) return rc;
     Atomics.store(d.r.words, domainRecord.at.destroyStage, at + 1);
     // The last stage gives the record away: its words must not be touched after.
-    if (at + 1 === stage.dead) return bury(h, d);
+    if (at + 1 === stage.dead) return bury(d);
   }
 }
 
@@ -92,7 +92,7 @@ function relinquish(h: Host, d: Domain, preempt: () => boolean): number {
   return -errno.ERESTART;
 }
 
-function bury(h: Host, d: Domain): number {
+function bury(d: Domain): number {
   Atomics.store(d.r.words, domainRecord.at.state, domainState.zombie);
   releaseIfUnreferenced(d);
   return 0;
