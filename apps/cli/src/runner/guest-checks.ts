@@ -1,10 +1,12 @@
-// What can be seen of a scenario's guests before anything is started: their xl.cfg must parse, they must fit the host beside dom0,
-// and the devices they name must be there. Owns those checks; every mistake is told with the file and line a person wrote.
+// What can be seen of a scenario before anything is started: the host must be able to share tables where a twin wants that; the
+// guests' xl.cfg must parse, they must fit the host beside dom0, and the devices they name must be there. Owns those checks; every mistake is told with the file and line a person wrote.
 import { placeOfXlLine, xlConfigText } from '#formats/guest-text';
+import { hostConfig } from '#formats/host-config';
 import { usableBytes } from '#formats/host-schema';
 import { OperatorError, type Problem } from '#formats/operator-error';
 import type { Scenario, ScenarioGuest, Step, Twin, XlValue } from '#formats/scenario';
 import { formatSbdf } from '#model/frames/addresses';
+import { sharingMistake } from '#model/iommu/sharing';
 import { type GuestConfig, parseGuestConfig } from '#model/toolstack/guest-config';
 import { pciSbdf } from '#model/toolstack/pci-spec';
 import { parseXlcfg } from '#model/toolstack/xlcfg-parser';
@@ -16,6 +18,15 @@ const MIB = 2 ** 20;
 export function checkGuests(scenario: Scenario): void {
   const problems = new Map<string, Problem>();
   for (const twin of scenario.twins) {
+    const mistake = sharingMistake(hostConfig(twin.host, twin.policies));
+    if (mistake !== null) {
+      problems.set(`sharing ${twin.name}`, {
+        file: scenario.file,
+        line: twin.line,
+        message: `twin ${twin.name} wants iommu.tables: shared, but ${mistake}`,
+        remedy: 'use auto or separate, or a host whose IOMMU units map all page sizes that EPT uses',
+      });
+    }
     for (const guest of twin.guests) {
       // As written, and as each step that creates it changes it.
       for (const set of [{}, ...settingsOf(twin.timeline, guest.name)]) {
