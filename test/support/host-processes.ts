@@ -16,7 +16,7 @@ import { DomainXenstore } from '#wire/xenstore';
 import { encodeCreate, type KernelOptions } from '#wire/xl-create';
 import { type HypervisorOptions, HypervisorProcess } from './hypervisor-process.ts';
 
-const DIST = new URL('../../dist/apps/', import.meta.url).pathname;
+const DIST = new URL('../../dist/bundle/apps/', import.meta.url).pathname;
 const START_MS = 15_000;
 const VERB_MS = 60_000;
 
@@ -37,7 +37,7 @@ class Child {
   constructor(name: string, env: NodeJS.ProcessEnv) {
     this.#name = name;
     const main = join(DIST, name, 'src/main.js');
-    this.process = spawn(process.execPath, ['--enable-source-maps', main], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process = spawn(process.execPath, [main], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.process.stdout, this.process.stderr]) {
       stream?.on('data', (chunk) => {
         this.printed += chunk;

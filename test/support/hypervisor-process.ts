@@ -13,7 +13,7 @@ import { HypercallClient } from '#wire/hypercall-client';
 import { connect, type RedisServer, startRedisServer } from '#wire/redis-server';
 import { ReplyReader } from '#wire/reply-reader';
 
-const MAIN = new URL('../../dist/apps/hypervisor/src/main.js', import.meta.url).pathname;
+const MAIN = new URL('../../dist/bundle/apps/hypervisor/src/main.js', import.meta.url).pathname;
 const START_MS = 15_000;
 const HOST_ID = 'test';
 
@@ -70,7 +70,7 @@ export class HypervisorProcess {
       HOSTLOOM_CONFIG: file,
       HOSTLOOM_RUN_DIR: runDir,
     };
-    const args = ['--enable-source-maps', MAIN];
+    const args = [MAIN];
     const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
     const hypervisor = new HypervisorProcess(server, runDir, child);
     try {

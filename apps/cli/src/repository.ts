@@ -18,7 +18,7 @@ export const repositoryRoot = findRoot();
 
 /** The program of one process. Throws CommandError when it is not built. */
 export function appEntry(app: AppName): string {
-  const entry = join(repositoryRoot, 'dist', 'apps', app, 'src', 'main.js');
+  const entry = join(repositoryRoot, 'dist', 'bundle', 'apps', app, 'src', 'main.js');
   if (!existsSync(entry)) throw new CommandError(`${app} is not built`, 'run `npm run build` in the clone');
   return entry;
 }

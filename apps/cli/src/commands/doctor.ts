@@ -74,7 +74,7 @@ function node(): Finding {
 }
 
 function built(): Finding {
-  const ok = existsSync(join(repositoryRoot, 'dist', 'apps', 'hypervisor', 'src', 'main.js'));
+  const ok = existsSync(join(repositoryRoot, 'dist', 'bundle', 'apps', 'hypervisor', 'src', 'main.js'));
   return {
     name: 'build',
     ok,
