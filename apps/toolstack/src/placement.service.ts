@@ -123,11 +123,15 @@ export class PlacementService {
     event: { readonly name: string; readonly id: string | null; readonly timeoutMs: number } | null = null,
   ): Promise<GuestReply['event']> {
     const awaited = event && { event: event.name, id: event.id, timeoutMs: event.timeoutMs };
-    const commands = this.#followed.get(domid)?.commands ?? this.#openCommands(domid);
-    const client = await commands;
+    const followed = this.#followed.get(domid);
+    const client = await (followed?.commands ?? this.#openCommands(domid));
     try {
       const request: GuestRequest = { op: 'command', command, await: awaited };
-      return (await client.request(request, COMMAND_MS, COMMAND_MS + (event?.timeoutMs ?? 0))).event;
+      const reply = client.request(request, COMMAND_MS, COMMAND_MS + (event?.timeoutMs ?? 0));
+      const ended = followed?.gone.then(() => {
+        throw new Error(`the guest process of domain ${domid} ended`);
+      });
+      return (await (ended ? Promise.race([reply, ended]) : reply)).event;
     } finally {
       if (!this.#followed.has(domid)) await client.close();
     }

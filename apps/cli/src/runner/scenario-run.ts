@@ -10,7 +10,8 @@ import { type AssertionOutcome, judgeRun, judgeTwin, type RunResult, type TwinRe
 import { HostGone } from '../launcher/host-instance.ts';
 import { assertionText } from './assertion-text.ts';
 import { checkGuests } from './guest-checks.ts';
-import { messagesOf, traceOf } from './telling.ts';
+import { messagesOf } from './messages.ts';
+import { traceOf } from './telling.ts';
 import { runTwin, type TwinRun } from './twin-run.ts';
 import { nowUs } from './twin-state.ts';
 

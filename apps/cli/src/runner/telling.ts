@@ -1,18 +1,15 @@
 // What was observed, in the words and shapes of the report: faults with Xen's lines, violations with their first case, the
-// timeline of all actors, spans and messages. Owns the words; nothing is judged here.
-import type { MessageRecord } from '#formats/mermaid';
+// timeline of all actors and spans. Owns the words; nothing is judged here.
 import { cpuTid, deviceTid, type TraceEvent } from '#formats/perfetto';
 import { DOMID_XEN, formatSbdf, type Sbdf } from '#model/frames/addresses';
-import { errnoName } from '#model/hypercall/errno';
 import { vtdFaultLines } from '#model/iommu/vtd/fault-text';
 import type { DmaFault, InvariantViolation, TimelineEvent } from '#report/verdict';
 import type { GuestNews } from '#wire/guest-messages';
-import { type FaultRecord, type HistoryRecord, opOf } from './records.ts';
+import type { FaultRecord } from './records.ts';
 import { DOM0, type TwinState } from './twin-state.ts';
 
 /** Faults and violations that the timeline names one by one. */
 const BAD_TOLD = 12;
-const LABEL_ARGUMENTS_MAX = 60;
 /** Console lines that tell of something outside the course of things. */
 const NOTABLE =
   /crashed|domain_crash|failed \(|out of PoD|Cannot setup identity map|cannot map reserved|Over-allocation/;
@@ -114,41 +111,6 @@ function newsEvent(news: GuestNews, who: string): Told {
 
 /** Console lines worth a place in an explanation. */
 export const notableLines = (state: TwinState): string[] => state.observer.console.filter((line) => NOTABLE.test(line));
-
-/** The run's first and last calls as messages between actors; `offsetUs` puts twins one after the other. */
-export function messagesOf(state: TwinState, offsetUs: number): MessageRecord[] {
-  const { firstCalls, lastCalls } = state.observer;
-  const messages: MessageRecord[] = [];
-  for (const record of [...firstCalls, ...lastCalls]) {
-    const label = callLabel(record);
-    if (label === null) continue;
-    const from =
-      record.domid === 0 ? `${DOM0} vcpu ${record.vcpu}` : `${guestName(state, record.domid)} vcpu ${record.vcpu}`;
-    const rc = record.answer?.rc ?? 0;
-    const tsUs = record.tsUs - state.startedUs + offsetUs;
-    messages.push({ tsUs, from, to: 'Xen', label, kind: rc < 0 ? 'fault' : 'call' });
-  }
-  for (const { tsUs, sbdf, dfn } of state.observer.faults.slice(0, BAD_TOLD)) {
-    const label = `DMA to ${(dfn * 4096).toString(16)}`;
-    messages.push({
-      tsUs: tsUs - state.startedUs + offsetUs,
-      from: `device ${formatSbdf(sbdf as Sbdf)}`,
-      to: 'IOMMU',
-      label,
-      kind: 'fault',
-    }); // as above
-  }
-  return messages.sort((a, b) => a.tsUs - b.tsUs);
-}
-
-function callLabel(record: HistoryRecord): string | null {
-  const op = opOf(record);
-  if (op === null) return null;
-  const { op: _op, ...rest } = record.call ?? {};
-  const args = JSON.stringify(rest).slice(0, LABEL_ARGUMENTS_MAX);
-  const rc = record.answer?.rc ?? 0;
-  return `${op} ${args} = ${rc < 0 ? `-${errnoName(rc)}` : rc}`;
-}
 
 /** Spans of vCPUs, pCPUs and devices. */
 export function* traceOf(state: TwinState, offsetUs: number): Generator<TraceEvent> {
