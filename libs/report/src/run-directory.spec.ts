@@ -58,7 +58,7 @@ describe('a run directory', () => {
     run.appendHistory({ tsUs: 1, op: 'populate_physmap' });
     await run.writeDmesg('(XEN) hello\n');
     await run.writeLockProfile({ rows: [], profilingNs: 5 });
-    await run.writeMessages([{ tsUs: 0, from: 'a', to: 'b', label: 'x', kind: 'call' }]);
+    await run.writeMessages([{ title: 'twin', messages: [{ tsUs: 0, from: 'a', to: 'b', label: 'x', kind: 'call' }] }]);
     await run.writeTrace([{ tsUs: 0, pid: 1, tid: 0, name: 'x', cat: 'c' }], { processes: {} });
     await run.writeResult(result);
     await run.close();

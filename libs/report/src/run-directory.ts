@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { formatLockProfile, type LockProfile } from '#formats/lockprof';
-import { type MessageRecord, type SequenceOptions, sequenceDiagram } from '#formats/mermaid';
+import { type Chapter, type SequenceOptions, sequenceDiagram } from '#formats/mermaid';
 import { type TraceEvent, type TraceNames, traceChunks } from '#formats/perfetto';
 import { renderReport } from './report-html.ts';
 import { exitCodeOf, type RunResult } from './verdict.ts';
@@ -148,8 +148,8 @@ export class RunDirectory {
     return this.#write('lockprof.txt', formatLockProfile(profile));
   }
 
-  writeMessages(messages: readonly MessageRecord[], options?: SequenceOptions): Promise<void> {
-    return this.#write('messages.mmd', sequenceDiagram(messages, options));
+  writeMessages(chapters: readonly Chapter[], options?: SequenceOptions): Promise<void> {
+    return this.#write('messages.mmd', sequenceDiagram(chapters, options));
   }
 
   /** Streams the trace to disk; it is never held as one text. */

@@ -195,7 +195,9 @@ async function writeFiles(run: RunDirectory, runs: readonly TwinRun[], result: R
     ),
     profilingNs: runs.reduce((sum, { snapshot }) => sum + (snapshot?.profilingNs ?? 0), 0),
   });
-  await run.writeMessages(runs.flatMap(({ state }, i) => messagesOf(state, offsets[i] ?? 0)));
+  await run.writeMessages(
+    runs.map(({ twin, state }, i) => ({ title: twin.name, messages: messagesOf(state, offsets[i] ?? 0) })),
+  );
   await run.writeTrace(
     (function* () {
       for (const [i, { state }] of runs.entries()) yield* traceOf(state, offsets[i] ?? 0);
