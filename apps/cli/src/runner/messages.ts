@@ -18,7 +18,7 @@ interface Message extends MessageRecord {
 /** The calls kept of a twin and its first faults, in order of time; `offsetUs` puts twins one after the other. */
 export function messagesOf(state: TwinState, offsetUs: number): MessageRecord[] {
   const { firstCalls, lastCalls, faults } = state.observer;
-  const at = (tsUs: number): number => Math.max(0, tsUs - state.startedUs) + offsetUs;
+  const at = (tsUs: number): number => Math.max(0, tsUs - state.startedUs + offsetUs);
   const calls = [...firstCalls, ...lastCalls].flatMap((record) => callMessage(state, record, at(record.tsUs)));
   const refused = faults.slice(0, FAULTS_DRAWN).map(({ tsUs, sbdf, dfn, write }): Message => {
     const from = `device ${formatSbdf(sbdf as Sbdf)}`; // as the hypervisor wrote it

@@ -207,12 +207,13 @@ async function writeFiles(run: RunDirectory, runs: readonly TwinRun[], result: R
   await run.writeResult(result);
 }
 
-/** Twins stand one after the other on the time line. */
+/** Twins stand one after the other on the time line, each with room for what happened before its first step. */
 function offsetsOf(runs: readonly TwinRun[]): number[] {
   let at = 0;
-  return runs.map(({ result }) => {
-    const offset = at;
-    at += result.durationMs * MS + SPACE_US;
+  return runs.map(({ result, state }) => {
+    const firstUs = state.observer.spans.reduce((first, { tsUs }) => Math.min(first, tsUs), state.startedUs);
+    const offset = at + state.startedUs - firstUs;
+    at = offset + result.durationMs * MS + SPACE_US;
     return offset;
   });
 }
