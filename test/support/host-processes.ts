@@ -103,6 +103,14 @@ export class WholeHost {
     return host;
   }
 
+  /** SIGKILL, and another toolstack in its place. */
+  async restartToolstack(): Promise<void> {
+    this.toolstack.process.kill('SIGKILL');
+    await this.toolstack.exited;
+    this.toolstack = new Child('toolstack', this.#env);
+    await this.toolstack.up();
+  }
+
   addAgent(): Child {
     const agent = new Child('guest-agent', this.#env);
     this.agents.push(agent);

@@ -4,12 +4,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { benchCommand } from './commands/bench.ts';
+import { realCommand, vectorsCommand } from './commands/conformance.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { hostImportCommand } from './commands/host-import.ts';
+import { type ExplainFlags, explainCommand } from './commands/explain.ts';
+import { INSPECT_KINDS, type InspectFlags, inspectCommand } from './commands/inspect/inspect.ts';
+import { preflightCommand } from './commands/preflight.ts';
 import { runCommand } from './commands/run.ts';
 import { runsListCommand, runsPruneCommand } from './commands/runs.ts';
 import { upCommand } from './commands/up.ts';
 import { xlCommand } from './commands/xl.ts';
-import { describeError, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
+import { CommandError, describeError, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
 import { repositoryRoot } from './repository.ts';
 import { TerminalOutput } from './terminal.ts';
 
@@ -52,6 +57,11 @@ function program(): Command {
   addUp(top);
   addXl(top);
   addRuns(top);
+  addPreflight(top);
+  addHost(top);
+  addConformance(top);
+  addInspect(top);
+  addExplain(top);
   top
     .command('doctor')
     .description('what this machine has, and what is missing for what')
@@ -78,12 +88,13 @@ function addRun(top: Command): void {
     .option('--twin <name>', 'only this twin (and those it is compared with)')
     .option('--attempts <n>', "instead of the scenario's number", wholeNumber)
     .option('--runs-dir <dir>', 'where run directories are made', 'runs')
+    .option('--keep', "leave the host of the last twin (of --twin's) up for `hostloom xl`, until Ctrl-C")
     .option('--json', 'one JSON object on standard output')
     .addHelpText('after', STATUS_HELP)
     .action(
       async (
         file: string,
-        { json = false, ...options }: { json?: boolean; twin?: string; attempts?: number; runsDir?: string },
+        { json = false, ...options }: { json?: boolean; twin?: string; attempts?: number; runsDir?: string; keep?: boolean },
       ) => {
         status = await runCommand(file, options, new TerminalOutput({ json }), signal);
       },
@@ -135,6 +146,106 @@ function addRuns(top: Command): void {
     .option('--json', 'one JSON object on standard output')
     .action(async ({ json = false, keep, ...options }: { json?: boolean; keep: number; runsDir?: string }) => {
       status = await runsPruneCommand(keep, options, new TerminalOutput({ json }));
+    });
+}
+
+function addInspect(top: Command): void {
+  top
+    .command('inspect')
+    .description('read a file of a real machine: its ACPI tables, boot log, PCI listing, or a guest configuration')
+    .argument('<kind>', INSPECT_KINDS.join(', '))
+    .argument('<file>', 'for dmar and ivrs: the table, the text of acpidump, or a .dsl with its raw table data')
+    .option('--lspci <file>', 'an lspci of the same machine (-vv or more), to resolve device paths over bridges')
+    .option('--dmesg <file>', 'a boot log of the same machine, for its memory map')
+    .option('--dmar <file>', 'for e820: the DMAR table of the same machine, for its reserved regions')
+    .option('--json', 'one JSON object on standard output')
+    .action((kind: string, file: string, { json = false, ...flags }: InspectFlags & { json?: boolean }) => {
+      status = inspectCommand(kind, file, flags, new TerminalOutput({ json }));
+    });
+}
+
+function addExplain(top: Command): void {
+  top
+    .command('explain')
+    .description('why Xen, Linux, QEMU or a toolstack printed a line about a fault or a refusal, and what to do')
+    .argument('<line...>', "the line in quotes, or several; `-' reads them from standard input")
+    .option('--host <file>', 'the host, as in hosts/*.yaml; or what is known of the machine:')
+    .option('--dmar <file>', 'its DMAR table')
+    .option('--ivrs <file>', 'its IVRS table')
+    .option('--dmesg <file>', 'its boot log, of Linux or Xen')
+    .option('--lspci <file>', 'its lspci -vvv')
+    .option('--cfg <file>', "the guest's xl.cfg, to classify the address in the guest as well")
+    .option('--json', 'one JSON object on standard output')
+    .addHelpText('after', '\nExit status: 0 explained, 1 no line understood, 64 wrong usage or a mistake in a file.')
+    .action((lines: string[], { json = false, ...flags }: ExplainFlags & { json?: boolean }) => {
+      status = explainCommand(lines, flags, new TerminalOutput({ json }));
+    });
+}
+
+function addConformance(top: Command): void {
+  top
+    .command('conformance')
+    .description('compare with Xen: golden vectors of its functions, or (--real) what a real Xen gave its guests')
+    .argument('[dir]', 'a directory of golden vectors, such as test/vectors')
+    .option('--real <file>', 'a guests.json: each guest is built and looked at')
+    .option('--bug-compat', "Xen's behaviour to the letter, where it differs from what Xen documents")
+    .option('--json', 'one JSON object on standard output')
+    .addHelpText('after', STATUS_HELP)
+    .action((dir: string | undefined, options: { real?: string; bugCompat?: boolean; json?: boolean }) => {
+      const { real, bugCompat = false, json = false } = options;
+      if ((dir === undefined) === (real === undefined)) {
+        const remedy = 'hostloom conformance DIR, or hostloom conformance --real FILE';
+        throw new CommandError('a directory or --real FILE is needed, and only one of them', remedy, EXIT_USAGE);
+      }
+      const output = new TerminalOutput({ json });
+      if (real !== undefined) status = realCommand(real, { bugCompat }, output);
+      else if (dir !== undefined) status = vectorsCommand(dir, { bugCompat }, output);
+    });
+}
+
+const PREFLIGHT_HELP = `
+Exit status: 0 clean, 1 blocked, 3 warnings only, 64 wrong usage or a file that cannot be read.
+docs/preflight.md has the codes of the findings.`;
+
+interface MachineFlags {
+  readonly host?: string;
+  readonly dmar?: string;
+  readonly dmesg?: string;
+  readonly lspci?: string;
+  readonly name?: string;
+}
+
+/** Options that name the files of a real machine. */
+const realMachine = (command: Command): Command =>
+  command
+    .option('--dmar <file>', 'firmware table: DMAR or IVRS, as a binary, acpidump text or iasl .dsl')
+    .option('--dmesg <file>', "boot log of Linux or Xen, with the machine's memory map")
+    .option('--lspci <file>', 'output of `lspci -vv` (or -v, -vvv, -nnk), best as root');
+
+function addPreflight(top: Command): void {
+  const command = top
+    .command('preflight')
+    .description('may these devices be given to these guests on this machine, and if not, why and what helps')
+    .argument('[guest...]', "guests' xl.cfg files")
+    .option('--host <file>', 'a host description, such as hosts/seed-2014-haswell.yaml');
+  realMachine(command)
+    .option('--full', 'all devices, and every line that Xen would print')
+    .option('--write-scenario <dir>', 'write scenarios with this machine and these guests filled in')
+    .option('--json', 'one JSON object on standard output')
+    .addHelpText('after', PREFLIGHT_HELP)
+    .action((guests: string[], { json = false, ...options }: { json?: boolean; full?: boolean; writeScenario?: string } & MachineFlags) => {
+      status = preflightCommand(guests, options, new TerminalOutput({ json }));
+    });
+}
+
+function addHost(top: Command): void {
+  const host = top.command('host').description('descriptions of machines');
+  realMachine(host.command('import').description("a real machine's files become a host description"))
+    .option('--name <name>', 'its name (default: from the first file)')
+    .option('-o, --output <file>', 'where to write it (default: standard output)')
+    .option('--json', 'one JSON object on standard output')
+    .action(({ json = false, ...options }: { json?: boolean; output?: string } & Omit<MachineFlags, 'host'>) => {
+      status = hostImportCommand(options, new TerminalOutput({ json }));
     });
 }
 

@@ -78,14 +78,14 @@ export class SupervisorService {
   }
 
   async #place(request: BootRequest): Promise<BootReply> {
-    const { domid, incarnation, epoch, credentials } = request;
+    const { domid, incarnation, epoch, credentials, faults = [] } = request;
     if (this.#held.has(domid)) throw new Error(`domain ${domid} has a guest process at ${this.name} already`);
     const spec = guestSpecSchema.parse(request.guest);
     if (spec.domid !== domid)
       throw new Error(`a placement of domain ${domid} with the specification of domain ${spec.domid}`);
     const { hostId, redis: endpoint } = this.#config;
     const guest = new GuestProcess({
-      placement: { endpoint, hostId, epoch, incarnation, credentials, spec },
+      placement: { endpoint, hostId, epoch, incarnation, credentials, spec, faults },
       onEvents: (events) => this.#pass(request, events),
       onExit: (exit) => this.#ended(request, exit),
     });

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import type { HostConfig } from '#model/host-config';
 import type { FaultPlan } from '#model/shared-memory/fault-plan';
-import { type StepKindName, stepKind } from '#model/shared-memory/step';
 import type { RedisEndpoint } from '#wire/connection';
+import { faultPlanSchema } from '#wire/fault-plan';
 import { isHostId } from '#wire/names';
 
 /** Nest token of the configuration. */
@@ -32,6 +32,10 @@ const unit = z.object({
   pageSelectiveInvalidation: z.boolean(),
   maxAddressMask: count,
   levels: z.literal([3, 4]),
+  domainIds: positive.optional(),
+  ats: z.boolean().optional(),
+  queuedInvalidation: z.boolean().optional(),
+  writeBufferFlush: z.boolean().optional(),
 });
 
 const bar = z.object({
@@ -50,6 +54,12 @@ const device = z.object({
   unit: z.int(),
   upstreamBridge: count.nullable(),
   bars: z.array(bar),
+  kind: z.enum(['pcie', 'pci', 'host-bridge', 'pcie-bridge', 'pcie-to-pci-bridge', 'pci-bridge']).optional(),
+  secondaryBus: count.optional(),
+  phantomStride: z.literal([1, 2, 4]).optional(),
+  ats: z.boolean().optional(),
+  physicalFunction: count.optional(),
+  hotplug: z.boolean().optional(),
 });
 
 const policies = z.object({
@@ -61,6 +71,7 @@ const policies = z.object({
   cpuFlush: z.enum(['deferred-to-unlock', 'lost']),
   balloonOrder: z.enum(['4k', '2m']),
   foreignMapPlace: z.enum(['ballooned-hole', 'top-of-ram']),
+  ats: z.enum(['off', 'on']),
 });
 
 const hostConfig = z.looseObject({
@@ -78,25 +89,15 @@ const hostConfig = z.looseObject({
   quarantine: z.enum(['basic', 'none', 'scratch-page']),
   devices: z.array(device),
   rmrrs: z.array(z.object({ startPfn: count, endPfn: count, devices: z.array(count) })),
+  rmrrOption: z.string().optional(),
+  mmioRoRanges: z.array(frameRange).optional(),
   tablePages: positive,
   policies: z.looseObject(policies.shape),
 });
 
-const stepKinds = Object.keys(stepKind) as [StepKindName, ...StepKindName[]]; // Object.keys loses the key type
-
-const fault = z.object({
-  at: z.object({ kind: z.enum(stepKinds), where: z.int().optional(), nth: positive, every: positive.optional() }),
-  on: z.object({ process: z.enum(['hypervisor', 'guest']).optional(), pcpu: count.optional() }).optional(),
-  do: z.union([
-    z.strictObject({ delayUs: z.number().min(0) }),
-    z.strictObject({ stallMs: z.number().min(0) }),
-    z.strictObject({ errno: positive }),
-  ]),
-});
-
 const runFile = z.object({
   config: hostConfig,
-  faultPlan: z.array(fault).default([]),
+  faultPlan: faultPlanSchema.default([]),
   dom0: z.object({ memoryMb: positive, vcpus: positive.max(64) }),
   record: z.boolean().default(false),
 });
@@ -166,7 +167,7 @@ export function readConfig(env: NodeJS.ProcessEnv): HypervisorConfig {
     runDir: told.HOSTLOOM_RUN_DIR ?? null,
     // The schema is loose so that a knob of a later version passes; every field of this one was checked. Numbers get brands.
     host: config as unknown as HostConfig,
-    faultPlan: faultPlan as FaultPlan, // `undefined` for an absent option is what JSON cannot carry
+    faultPlan,
     dom0,
     record,
   };

@@ -3,6 +3,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Domain } from '#model/domain/domain';
 import { type ControlServer, serveControl } from '#wire/control';
+import { faultsOf } from '#wire/fault-seam';
 import { type HvReply, type HvRequest, hvControl } from '#wire/hv-messages';
 import { HYPERVISOR_CONFIG, type HypervisorConfig } from './config.ts';
 import { memoryMapOf, peek } from './domain-view.ts';
@@ -67,7 +68,7 @@ export class ControlService {
       case 'info':
         return this.info();
       case 'lockprof':
-        return { op: 'lockprof', elapsedNs: (performance.now() - this.started) * 1e6, rows: host.lockTable.profile() };
+        return { op: 'lockprof', elapsedNs: (performance.now() - this.started) * 1e6, rows: host.lockProfile() };
       case 'counters':
         return this.counters();
       case 'check-invariants': {
@@ -130,6 +131,7 @@ export class ControlService {
     const queues = this.queues.domain(domid);
     if (!queues) return { op: 'refused', why: `domain ${domid} does not exist or is dying` };
     const { incarnation, vcpus, credentials } = queues;
-    return { op: 'grant', incarnation, vcpus, epoch: this.queues.epoch, credentials: credentials.guest };
+    const faults = [...faultsOf(this.config.faultPlan, 'guest')];
+    return { op: 'grant', incarnation, vcpus, epoch: this.queues.epoch, credentials: credentials.guest, faults };
   }
 }

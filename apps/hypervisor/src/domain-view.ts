@@ -4,10 +4,11 @@ import type { Domain } from '#model/domain/domain';
 import { dfn, INVALID_MFN } from '#model/frames/addresses';
 import type { Host } from '#model/host';
 import { bank } from '#model/iommu/translation-cache';
-import { didOf } from '#model/iommu/vtd/invalidation';
+import { didOf } from '#model/iommu/vtd/domain-ids';
 import { REASON_NO_WRITE, WALK_READ, WALK_WRITE, walkLevel, walkTables } from '#model/iommu/walk';
 import { levelOrder, slotFrame, slotLow, slotType } from '#model/p2m/entry';
 import { leaves } from '#model/p2m/lifecycle';
+import { memoryTypeOf } from '#model/p2m/memory-type';
 import { Leaf, peekEntry } from '#model/p2m/peek-entry';
 import { p2mTypeName } from '#model/p2m/types';
 import type { MemoryRun, Peek } from '#wire/hv-messages';
@@ -23,6 +24,7 @@ export function peek(h: Host, d: Domain, gfn: number, sbdf: number | null): Peek
     p2mType: p2mTypeName(leaf.type),
     mfn: leaf.mfn === INVALID_MFN ? -1 : leaf.mfn,
     order: leaf.order,
+    memoryType: leaf.mfn === INVALID_MFN ? '' : (memoryTypeOf(h, d, leaf.mfn, 0, leaf.type) ?? ''),
     ...deviceView(h, d, gfn),
     iotlb: inIotlb(h, d, gfn, sbdf),
     shared: d.has('hapPtShare'),

@@ -61,6 +61,15 @@ export class HostService {
     return d && d.r.incarnation === incarnation ? d : null;
   }
 
+  /**
+   * pCPU time of a vCPU: its hypercalls and its accesses to memory. What its kernel computes runs in a process of the guest's
+   * own, which nobody believes about time. Only the main thread writes the figure, so no time is lost between pCPUs.
+   */
+  account(vcpu: VcpuId, us: number): void {
+    const d = this.domainOf(vcpu);
+    if (d) d.r.cpuTimeUs += us;
+  }
+
   /** May a vCPU of it run now? */
   gate(vcpu: VcpuId): 'run' | 'hold' | 'gone' {
     const d = this.domainOf(vcpu);

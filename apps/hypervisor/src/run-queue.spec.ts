@@ -18,6 +18,7 @@ function setUp(pcpus: number) {
   const ports = Array.from({ length: pcpus }, () => new TestPcpu());
   const gates = new Map<number, 'run' | 'hold' | 'gone'>();
   const load = { waiting: 0, idle: 0 };
+  const ran = new Map<string, number>();
   let flush: (() => void) | null = null;
   const queue = new RunQueue({
     ports,
@@ -26,6 +27,10 @@ function setUp(pcpus: number) {
       flush = work;
     },
     publishLoad: (waiting, idle) => Object.assign(load, { waiting, idle }),
+    account: ({ domid, vcpu }, us) => {
+      const key = `${domid}.${vcpu}`;
+      ran.set(key, (ran.get(key) ?? 0) + us);
+    },
   });
   /** End of a turn of the event loop. */
   const turn = (): void => {
@@ -33,7 +38,7 @@ function setUp(pcpus: number) {
     flush = null;
     work?.();
   };
-  return { ports, port: (i: number) => ports[i] as TestPcpu, gates, load, queue, turn };
+  return { ports, port: (i: number) => ports[i] as TestPcpu, gates, load, ran, queue, turn };
 }
 
 const vcpu = (domid: number, index = 0): VcpuId => ({ domid, incarnation: 1, vcpu: index });
@@ -52,6 +57,19 @@ const finish = (item: WorkItem): WorkResult =>
   );
 
 describe('the run queue', () => {
+  it('accounts to each vCPU what pCPUs ran for it, slice by slice', () => {
+    const { port, queue, turn, ran } = setUp(1);
+    void queue.submit(vcpu(1), [touch(1)]);
+    void queue.submit(vcpu(2, 3), [touch(2)]);
+    turn();
+    const [first, second] = port(0).take();
+    if (!first || !second) return expect.unreachable();
+    queue.finished(0, [result(first, [], { end: 'continue', state: null }), finish(second)]);
+    turn();
+    queue.finished(0, port(0).take().map(finish));
+    expect(Object.fromEntries(ran)).toEqual({ '1.0': 20, '2.3': 10 });
+  });
+
   it('hands everything that became runnable in one turn out as one message per pCPU', () => {
     const { port, queue, turn } = setUp(2);
     for (let domid = 1; domid <= 4; domid++) void queue.submit(vcpu(domid), [touch(domid)]);

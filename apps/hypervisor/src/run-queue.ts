@@ -31,6 +31,8 @@ export interface RunQueueOptions {
   readonly later: (flush: () => void) => void;
   /** Tells the pCPUs how many vCPUs wait for one, and how many of them are idle. */
   readonly publishLoad: (waiting: number, idle: number) => void;
+  /** A vCPU ran for so long. */
+  readonly account: (vcpu: VcpuId, us: number) => void;
 }
 
 /** The domain ended, or crashed, before the call was answered. */
@@ -102,6 +104,7 @@ export class RunQueue {
       if (call?.where !== 'running') throw new Error(`pCPU ${pcpu} handed back item ${result.id}, unasked`);
       this.load[pcpu] = (this.load[pcpu] as number) - 1;
       this.pcpuUs[pcpu] = (this.pcpuUs[pcpu] as number) + result.us;
+      this.options.account(call.who, result.us);
       for (const answer of result.answers) call.answers.push(answer);
       this.settle(call, result);
     }

@@ -10,6 +10,7 @@ import { PanicService } from './panic.service.ts';
 import { type FromPcpu, packItems, unpackResults, type WorkItem } from './pcpu/work.ts';
 import { RunQueue } from './run-queue.ts';
 import { TelemetryService } from './telemetry.service.ts';
+import type { ModelThreadData } from './thread-entry.ts';
 
 /** Threads that do not end by themselves within this time are terminated. */
 const STOP_MS = 300;
@@ -40,6 +41,7 @@ export class ThreadPoolService {
       gate: (vcpu) => host.gate(vcpu),
       later: (flush) => setImmediate(flush),
       publishLoad: (waiting, idle) => host.words.publishLoad(waiting, idle),
+      account: (vcpu, us) => host.account(vcpu, us),
     });
   }
 
@@ -48,16 +50,14 @@ export class ThreadPoolService {
     const { pcpus, dmaThreads } = this.config.host;
     const { shared, wordsBuffer } = this.host;
     const { faultPlan: plan, record } = this.config;
-    const extension = extname(import.meta.url);
+    const common = { shared, words: wordsBuffer, plan, record };
     for (let cpu = 0; cpu < pcpus; cpu++) {
-      const data = { shared, cpu, words: wordsBuffer, plan, record };
-      const entry = new URL(`./pcpu/pcpu-thread${extension}`, import.meta.url);
-      this.spawn(entry, data, `CPU ${cpu}`, (message: FromPcpu) => this.fromPcpu(cpu, message));
+      const data: ModelThreadData = { ...common, index: cpu };
+      this.spawn('pcpu/pcpu-thread', data, `CPU ${cpu}`, (message: FromPcpu) => this.fromPcpu(cpu, message));
     }
     for (let thread = 0; thread < dmaThreads; thread++) {
-      const data = { shared, thread, words: wordsBuffer, plan, record };
-      const entry = new URL(`./dma/dma-thread${extension}`, import.meta.url);
-      this.spawn(entry, data, `DMA thread ${thread}`, (message: FromDma) => this.fromDma(thread, message));
+      const data: ModelThreadData = { ...common, index: thread };
+      this.spawn('dma/dma-thread', data, `DMA thread ${thread}`, (message: FromDma) => this.fromDma(thread, message));
     }
     await Promise.all(this.threads.map((worker) => new Promise<void>((resolve) => worker.once('online', resolve))));
   }
@@ -70,7 +70,8 @@ export class ThreadPoolService {
     await Promise.all(this.threads.map(stopThread));
   }
 
-  private spawn<M>(entry: URL, workerData: unknown, name: string, onMessage: (message: M) => void): void {
+  private spawn<M>(file: string, workerData: ModelThreadData, name: string, onMessage: (message: M) => void): void {
+    const entry = new URL(`./${file}${extname(import.meta.url)}`, import.meta.url);
     const worker = new Worker(entry, { workerData, name, stdin: false });
     worker.on('message', onMessage);
     worker.on('error', (error) => {

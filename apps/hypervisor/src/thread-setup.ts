@@ -1,9 +1,10 @@
 // What every thread that touches the model does first: choose its seam, attach to the host, collect what the model reports.
 // Shared by the pCPU and the DMA threads; knows neither.
 import { Host, type HostShared, type Violation } from '#model/host';
-import { type FaultPlan, planStep } from '#model/shared-memory/fault-plan';
+import type { FaultPlan } from '#model/shared-memory/fault-plan';
 import type { LockTable } from '#model/shared-memory/lock-table';
-import { installSeam, type Seam } from '#model/shared-memory/step';
+import { installSeam } from '#model/shared-memory/step';
+import { faultSeam } from '#wire/fault-seam';
 import type { ConsoleLine, Reports } from './pcpu/work.ts';
 import type { SharedWords } from './shared-words.ts';
 
@@ -50,24 +51,10 @@ export class ReportBuffer {
   }
 }
 
-/** Sleeps the thread for real, and no watchdog counts it. */
-function stall(table: LockTable | null, ms: number): void {
-  table?.extendWatchdog(ms);
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
-}
-
-function spin(us: number): void {
-  const end = performance.now() + us / 1000;
-  while (performance.now() < end);
-}
-
 /** Attaches this thread as `cpu`. The fault plan, if any part of it is for this thread, becomes its seam for good. */
 export function attachThread(shared: HostShared, cpu: number, plan: FaultPlan, reports: ReportBuffer): Host {
-  const mine = plan.filter((fault) => fault.on?.process !== 'guest' && (fault.on?.pcpu ?? cpu) === cpu);
   let table: LockTable | null = null;
-  const seam: Partial<Seam> = { nowNs: () => performance.now() * 1e6 };
-  if (mine.length > 0) seam.step = planStep(mine, { delayUs: spin, stallMs: (ms) => stall(table, ms) });
-  installSeam(seam);
+  installSeam(faultSeam(plan, { process: 'hypervisor', cpu, extendWatchdog: (ms) => table?.extendWatchdog(ms) }));
   const host = new Host(shared, cpu, {
     printk: (line) => reports.printk(line),
     violation: (v) => reports.violation(v),

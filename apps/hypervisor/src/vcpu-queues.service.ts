@@ -14,6 +14,7 @@ import {
   revokeDomain,
 } from '#wire/acl';
 import type { Answers } from '#wire/answer-codec';
+import { DomainBudget } from '#wire/domain-budget';
 import { newEpoch } from '#wire/epoch';
 import type { Envelope } from '#wire/messages';
 import { startVcpuWorker, type VcpuCounters, type VcpuIdentity, type VcpuWorker } from '#wire/vcpu-worker';
@@ -33,6 +34,9 @@ const CHANGES_DOMAINS: ReadonlySet<string> = new Set([
   'unpausedomain',
   'shutdown',
   'remote_shutdown',
+  // These pause their domain for a while.
+  'shadow_op',
+  'track_dirty_vram',
 ]);
 
 /** A dead domain's calls are refused within this time, or not at all. */
@@ -148,6 +152,7 @@ export class VcpuQueuesService {
     await removeDomainKeys(this.redis.redis, hostId, d.domid);
     const credentials = await grantDomain(this.redis.redis, hostId, d.domid, d.incarnation);
     const connection = connectWorkers(endpoint, credentials.worker, onError);
+    const budget = new DomainBudget();
     const workers = await Promise.all(
       Array.from({ length: d.vcpus }, (_, vcpu) =>
         startVcpuWorker({
@@ -157,6 +162,7 @@ export class VcpuQueuesService {
           vcpu,
           incarnation: d.incarnation,
           epoch: this.epoch,
+          budget,
           handler: (envelope, identity) => this.answer(envelope, identity),
           onError: (error) => {
             if (!(error instanceof DomainGone)) onError(error);

@@ -12,6 +12,8 @@ export const TOOLSTACK_CONFIG = Symbol('ToolstackConfig');
 const knobs = z.object({
   /** Whether libxl refuses populate-on-demand together with passthrough. */
   libxlPodCheck: z.enum(['on', 'off']).default('on'),
+  /** How xl reads rdm=. */
+  rdmParser: z.enum(['documented', 'verbatim']).default('documented'),
   /** How many times faster than real time the policy timers run. */
   timeScale: z.number().positive().default(1),
   /** xl.conf's autoballoon: dom0 gives up memory for a new guest. */
@@ -21,7 +23,9 @@ const knobs = z.object({
   agentWaitMs: z.number().positive().default(5000),
   /** A guest without a heartbeat for so long (Redis answering) is dead. */
   heartbeatMissingMs: z.number().positive().default(5000),
-  /** What squeezed keeps free on the host. */
+  /** Whether the host has squeezed, as XenServer's have: it sizes new guests and balances the others every ten seconds. */
+  squeezed: z.boolean().default(false),
+  /** What squeezed keeps free on the host: 8 MiB and a low-memory pool of 1 MiB, as of old (today: 64 MiB). */
   keepFreeKib: z
     .int()
     .min(0)

@@ -6,27 +6,31 @@ import { defaultBalloon, type GuestSpec } from '#model/guest/guest-spec';
 import type { BuiltDomain } from '#model/toolstack/built-domain';
 import { type CreateOptions, defaultCreateOptions } from '#model/toolstack/domain-builder';
 import type { GuestConfig } from '#model/toolstack/guest-config';
+import { pciDeviceDefaults } from '#model/toolstack/pci-spec';
 import type { OpResult, Pause, PauseResult } from '#model/toolstack/ports';
 import { heartbeatKey } from '#wire/names';
 import type { ReadKernelOptions } from '#wire/xl-create';
 import { TOOLSTACK_CONFIG, type ToolstackConfig } from './config.ts';
 import type { OperationArgs, OperationName, OperationResult } from './dom0/operations.ts';
 import { Dom0Service } from './dom0.service.ts';
+import { DomainRecordsService } from './domain-records.service.ts';
 import { OperationsService } from './operations.service.ts';
 import { PlacementService } from './placement.service.ts';
+import { SqueezedService } from './squeezed.service.ts';
 
 /** A domain under this toolstack's care. */
 export interface Managed {
-  /** Replaced by each operation that changes it. */
+  /** Replaced by each operation that changes it: `update`. */
   built: BuiltDomain;
   /** What its kernel was started with, for a restart. */
   readonly kernel: ReadKernelOptions;
+  /** Unix time in seconds. */
+  readonly startedAt: number;
   /** Somebody is ending or restarting it: what happens to it meanwhile is expected. */
   ending: boolean;
 }
 
 const DOM0 = 0;
-/** Frames that dom0's privcmd maps at a time. */
 /** Pages mapped at a time while an image is copied: a builder writes it piece by piece. */
 const COPY_BATCH = 16;
 const COPY_TIMEOUT_MS = 60_000;
@@ -38,10 +42,11 @@ export class DomainsService {
   readonly #dom0: Dom0Service;
   readonly #operations: OperationsService;
   readonly #placement: PlacementService;
+  readonly #records: DomainRecordsService;
+  readonly #squeezed: SqueezedService;
   readonly #managed = new Map<number, Managed>();
   /** The end of whoever holds xl's lock, or waits for it last. */
   #lock: Promise<unknown> = Promise.resolve();
-  #squeezing: Promise<unknown> = Promise.resolve();
   #copies = 0;
 
   constructor(
@@ -49,11 +54,15 @@ export class DomainsService {
     @Inject(Dom0Service) dom0: Dom0Service,
     @Inject(OperationsService) operations: OperationsService,
     @Inject(PlacementService) placement: PlacementService,
+    @Inject(DomainRecordsService) records: DomainRecordsService,
+    @Inject(SqueezedService) squeezed: SqueezedService,
   ) {
     this.#config = config;
     this.#dom0 = dom0;
     this.#operations = operations;
     this.#placement = placement;
+    this.#records = records;
+    this.#squeezed = squeezed;
   }
 
   get(domid: number): Managed | null {
@@ -65,9 +74,9 @@ export class DomainsService {
   }
 
   create(config: GuestConfig, kernel: ReadKernelOptions): Promise<OpResult<{ readonly domain: BuiltDomain }>> {
-    return this.#locked(async () => {
+    return this.#sized(async () => {
       const result = await this.run('createDomain', [config, this.#createOptions()], kernel);
-      if (result.ok) this.#remember(result.domain, kernel);
+      if (result.ok) await this.#remember(result.domain, kernel);
       return result;
     });
   }
@@ -77,7 +86,7 @@ export class DomainsService {
     if (managed) managed.ending = true;
     return this.#locked(async () => {
       const result = await this.run('destroyDomain', [domid, managed?.built.devices ?? []]);
-      if (result.ok) this.#managed.delete(domid);
+      if (result.ok) await this.#forget(domid);
       else if (managed) managed.ending = false;
       return result;
     });
@@ -86,25 +95,47 @@ export class DomainsService {
   /** Read back, destroy, wait, create: a new domain of the same name. If that is refused the guest is gone. */
   reboot(managed: Managed): Promise<OpResult<{ readonly domain: BuiltDomain }>> {
     managed.ending = true;
-    return this.#locked(async () => {
+    return this.#sized(async () => {
       const { built, kernel } = managed;
       const result = await this.run('rebootDomain', [built, this.#createOptions()], kernel);
       const { info } = await this.#dom0.call({ op: 'getdomaininfo', domid: built.domid });
-      if (!info) this.#managed.delete(built.domid);
+      if (!info) await this.#forget(built.domid);
       else managed.ending = false;
-      if (result.ok) this.#remember(result.domain, kernel);
+      if (result.ok) await this.#remember(result.domain, kernel);
       return result;
     });
   }
 
-  /** squeezed serves one request at a time, beside xl's lock. */
-  squeezed<N extends 'balance' | 'swapMemory'>(name: N, args: OperationArgs<N>): Promise<OperationResult<N>> {
-    const mine = this.#squeezing.then(
-      () => this.run(name, args),
-      () => this.run(name, args),
-    );
-    this.#squeezing = mine;
-    return mine;
+  /** What an operation made of a domain that stays. */
+  async update(managed: Managed, built: BuiltDomain): Promise<void> {
+    managed.built = built;
+    await this.#save(managed);
+  }
+
+  /**
+   * After a toolstack before this one ended without a word: its domains are known again. What it had not finished is undone: a
+   * domain without a record is half-built. `say` is told what is found.
+   */
+  async recover(say: (text: string) => void): Promise<void> {
+    const { infos = [] } = await this.#dom0.call({ op: 'getdomaininfolist', first: 1, max: 1024 });
+    const present = new Map(infos.map((info) => [info.domid, info]));
+    for (const { built, kernel, placed, startedAt } of await this.#records.all()) {
+      const { domid, build } = built;
+      if (!present.delete(domid)) {
+        await this.#records.forget(domid);
+        say(`Domain ${domid} (${build.config.name}) is gone: its end or its restart was not finished`);
+        continue;
+      }
+      this.#managed.set(domid, { built, kernel, startedAt, ending: false });
+      if (placed) this.#placement.resume(placed);
+      say(`Domain ${domid} (${build.config.name}) is known again`);
+    }
+    for (const { domid, name, devices } of present.values()) {
+      say(`Domain ${domid} (${name}) was not finished: it is destroyed`);
+      await this.#placement.endUnknown(domid);
+      const attached = devices.map((sbdf) => ({ pci: { ...pciDeviceDefaults }, sbdf, windows: [] }));
+      await this.#locked(() => this.run('destroyDomain', [domid, attached]));
+    }
   }
 
   /** An operation on a domain that exists; `kernel` for those that start one. */
@@ -116,8 +147,24 @@ export class DomainsService {
     return this.#operations.run(name, args, (pause) => this.#pause(pause, kernel));
   }
 
-  #remember(built: BuiltDomain, kernel: ReadKernelOptions): void {
-    this.#managed.set(built.domid, { built, kernel, ending: false });
+  async #remember(built: BuiltDomain, kernel: ReadKernelOptions): Promise<void> {
+    const managed = { built, kernel, startedAt: Math.floor(Date.now() / 1000), ending: false };
+    this.#managed.set(built.domid, managed);
+    await this.#save(managed);
+  }
+
+  #save({ built, kernel, startedAt }: Managed): Promise<void> {
+    return this.#records.save({ built, kernel, startedAt, placed: this.#placement.followed(built.domid) });
+  }
+
+  async #forget(domid: number): Promise<void> {
+    this.#managed.delete(domid);
+    await this.#records.forget(domid);
+  }
+
+  /** Under xl's lock; where squeezed decides a domain's size, under its lock too. */
+  #sized<T>(work: () => Promise<T>): Promise<T> {
+    return this.#locked(() => (this.#squeezed.isOn ? this.#squeezed.locked(work) : work()));
   }
 
   #locked<T>(work: () => Promise<T>): Promise<T> {
@@ -129,7 +176,14 @@ export class DomainsService {
   #createOptions(): CreateOptions {
     const { libxlPodCheck, autoballoon, claimMode } = this.#config.knobs;
     const populateFirst = this.#config.host.policies.podWithPassthrough === 'populate-first';
-    return { ...defaultCreateOptions, libxlPodCheck, autoballoon, claimMode, populateFirst };
+    return {
+      ...defaultCreateOptions,
+      libxlPodCheck,
+      autoballoon,
+      claimMode,
+      populateFirst,
+      squeezed: this.#squeezed.startOfDomain(),
+    };
   }
 
   async #pause(pause: Exclude<Pause, { do: 'sleep' }>, kernel: ReadKernelOptions | null): Promise<PauseResult> {
@@ -143,6 +197,9 @@ export class DomainsService {
         case 'place-guest':
           if (!kernel) throw new Error('a guest to place without a kernel to start');
           if (!kernel.place) return { ok: true };
+          if (pause.domain.build.config.type === 'pv') {
+            return { ok: false, text: 'this version has no PV kernel to run: use type="pvh" or "hvm"' };
+          }
           await this.#placement.place(this.#guestSpec(pause.domain, kernel));
           return { ok: true };
         case 'stop-guest':

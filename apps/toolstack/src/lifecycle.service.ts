@@ -1,8 +1,10 @@
 // What becomes of a domain that stops by itself: the toolstack hears of a shutdown, or of a guest process that is no more, and
 // applies on_poweroff, on_reboot or on_crash. A guest whose process died without a word has crashed.
 import { Inject, Injectable } from '@nestjs/common';
+import { logText } from '#formats/xl-output';
 import { type DomainInfo, domInfoFlag, shutdownReason } from '#model/hypercall/calls';
 import type { ShutdownAction } from '#model/toolstack/guest-config';
+import type { OpResult } from '#model/toolstack/ports';
 import type { Watch } from '#wire/xenstore';
 import { Dom0Service } from './dom0.service.ts';
 import { DomainsService, type Managed } from './domains.service.ts';
@@ -63,6 +65,7 @@ export class LifecycleService {
 
   async start(): Promise<void> {
     await this.#placement.start((placed, why) => void this.#guestLost(placed, why).catch(complain));
+    await this.#domains.recover(say);
     this.#watch = await this.#xenstore.of(DOM0).watch('@releaseDomain', () => this.look());
     this.#timer = setInterval(() => this.look(), LOOK_MS);
   }
@@ -137,8 +140,8 @@ export class LifecycleService {
   }
 }
 
-function report(what: string, result: { readonly ok: boolean; readonly log: readonly string[] }): void {
-  for (const line of result.log) say(`${what}: ${line}`);
+function report(what: string, { log }: OpResult): void {
+  for (const line of log) say(`${what}: ${logText(line)}`);
 }
 
 /** The hypervisor may be going; its end is noticed elsewhere. */

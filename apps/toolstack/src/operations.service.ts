@@ -82,7 +82,7 @@ export class OperationsService {
     };
     const { devices, memoryMap } = this.#config.host;
     const top = memoryMap.reduce((end, { addr, size }) => Math.max(end, addr + size), 0);
-    return { devices, caps, physBits: Math.max(PHYS_BITS_MIN, Math.ceil(Math.log2(Math.max(1, top)))) };
+    return { devices, memoryMap, caps, physBits: Math.max(PHYS_BITS_MIN, Math.ceil(Math.log2(Math.max(1, top)))) };
   }
 
   #start(): Thread {
@@ -124,6 +124,7 @@ export class OperationsService {
         this.#xenstore.of(domid).write(path, value),
       ),
       [service.xsRemove]: of((domid: number, path: string) => this.#xenstore.of(domid).remove(path)),
+      [service.xsList]: of((domid: number, path: string) => this.#xenstore.of(domid).list(path)),
       [service.xsRemoveDomain]: of((domid: number) => this.#xenstore.removeDomain(domid)),
       [service.pause]: of(pause),
     };

@@ -76,12 +76,12 @@ export class PlacementService {
   async place(spec: GuestSpec): Promise<Placed> {
     if (!this.#boot) throw new Error('a placement before the start');
     const { domid } = spec;
-    const { incarnation, credentials, epoch } = await this.#dom0.ask({ op: 'grant', domid });
+    const { incarnation, credentials, epoch, faults } = await this.#dom0.ask({ op: 'grant', domid });
     const { agentWaitMs } = this.#config.knobs;
     // Through JSON: a specification is plain data, its readonly arrays are not zod's.
     const guest = JSON.parse(JSON.stringify(spec));
     const reply = await this.#boot
-      .request({ domid, incarnation, epoch, credentials, guest }, agentWaitMs, ATTACH_MS)
+      .request({ domid, incarnation, epoch, credentials, guest, faults }, agentWaitMs, ATTACH_MS)
       .catch((error: Error) => {
         if (!(error instanceof NobodyTook)) throw error;
         throw new Error(
@@ -91,6 +91,16 @@ export class PlacementService {
     const placed = { domid, incarnation, agent: reply.agent, pid: reply.pid };
     this.#follow(placed);
     return placed;
+  }
+
+  /** Whom this toolstack follows; null: nobody runs the domain, or it is not this toolstack's. */
+  followed(domid: number): Placed | null {
+    return this.#followed.get(domid)?.placed ?? null;
+  }
+
+  /** A guest that an earlier toolstack placed: its end will be reported, also if it has come already. */
+  resume(placed: Placed): void {
+    this.#follow(placed);
   }
 
   placed(domid: number): Placed | null {
@@ -116,6 +126,13 @@ export class PlacementService {
     this.forget(domid);
   }
 
+  /** Ends the process of a domain that nobody follows, if there is one. */
+  async endUnknown(domid: number): Promise<void> {
+    const client = await this.#openCommands(domid);
+    await client.request({ op: 'stop' }, STOP_MS).catch(() => {}); // nobody took it: nobody runs it
+    await client.close();
+  }
+
   /** Hands a guest's kernel a command; with `event`, waits for what the kernel then reports under that name. */
   async command(
     domid: number,
@@ -131,7 +148,7 @@ export class PlacementService {
       const ended = followed?.gone.then(() => {
         throw new Error(`the guest process of domain ${domid} ended`);
       });
-      return (await (ended ? Promise.race([reply, ended]) : reply)).event;
+      return (await (ended === undefined ? reply : Promise.race([reply, ended]))).event;
     } finally {
       if (!this.#followed.has(domid)) await client.close();
     }

@@ -4,6 +4,7 @@ import { Dom0Service } from './dom0.service.ts';
 import { LifecycleService } from './lifecycle.service.ts';
 import { OperationsService } from './operations.service.ts';
 import { PlacementService } from './placement.service.ts';
+import { SqueezedService } from './squeezed.service.ts';
 import { XenstoreService } from './xenstore.service.ts';
 import { XlService } from './xl.service.ts';
 
@@ -15,6 +16,7 @@ export class ToolstackService {
   readonly #operations: OperationsService;
   readonly #placement: PlacementService;
   readonly #lifecycle: LifecycleService;
+  readonly #squeezed: SqueezedService;
   readonly #xenstore: XenstoreService;
   readonly #xl: XlService;
 
@@ -23,6 +25,7 @@ export class ToolstackService {
     @Inject(OperationsService) operations: OperationsService,
     @Inject(PlacementService) placement: PlacementService,
     @Inject(LifecycleService) lifecycle: LifecycleService,
+    @Inject(SqueezedService) squeezed: SqueezedService,
     @Inject(XenstoreService) xenstore: XenstoreService,
     @Inject(XlService) xl: XlService,
   ) {
@@ -30,6 +33,7 @@ export class ToolstackService {
     this.#operations = operations;
     this.#placement = placement;
     this.#lifecycle = lifecycle;
+    this.#squeezed = squeezed;
     this.#xenstore = xenstore;
     this.#xl = xl;
   }
@@ -37,12 +41,14 @@ export class ToolstackService {
   /** Settles when verbs are taken. `onGone`: the hypervisor is no more, and with it everything this process knew. */
   async start(onGone: (why: string) => void): Promise<void> {
     await this.#dom0.start(onGone);
+    await this.#squeezed.start();
     await this.#lifecycle.start();
     await this.#xl.start();
   }
 
   async stop(): Promise<void> {
     this.#lifecycle.stop();
+    this.#squeezed.stop();
     const goodbye = async (): Promise<void> => {
       await this.#xl.stop();
       await Promise.all([this.#placement.stop(), this.#operations.stop()]);

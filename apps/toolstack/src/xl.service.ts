@@ -7,7 +7,8 @@ import { TOOLSTACK_CONFIG, type ToolstackConfig } from './config.ts';
 import { Dom0Service } from './dom0.service.ts';
 import { DomainsService } from './domains.service.ts';
 import { PlacementService } from './placement.service.ts';
-import { EXIT_WRONG_ARGUMENTS, refused, type Toolstack, XlFailure } from './verbs/verb.ts';
+import { SqueezedService } from './squeezed.service.ts';
+import { refused, type Toolstack, XlFailure } from './verbs/verb.ts';
 import { verbs } from './verbs/verbs.ts';
 import { XenstoreService } from './xenstore.service.ts';
 
@@ -23,9 +24,10 @@ export class XlService {
     @Inject(Dom0Service) dom0: Dom0Service,
     @Inject(DomainsService) domains: DomainsService,
     @Inject(PlacementService) placement: PlacementService,
+    @Inject(SqueezedService) squeezed: SqueezedService,
     @Inject(XenstoreService) xenstore: XenstoreService,
   ) {
-    this.#xl = { config, dom0, domains, placement, xenstore };
+    this.#xl = { config, dom0, domains, placement, squeezed, xenstore };
   }
 
   async start(): Promise<void> {
@@ -44,15 +46,12 @@ export class XlService {
 
   async answer({ verb: name, args }: XlRequest): Promise<XlReply> {
     const verb = verbs.get(name);
-    if (!verb)
-      return refused(
-        `command not implemented: ${name}\n  known: ${[...verbs.keys()].join(', ')}`,
-        EXIT_WRONG_ARGUMENTS,
-      );
+    // xl's own sentence; what there is instead is ours to tell.
+    if (!verb) return refused(`command not implemented\n  known: ${[...verbs.keys()].join(', ')}`);
     try {
       return await verb(this.#xl, args);
     } catch (error) {
-      if (error instanceof XlFailure) return refused(error.message, error.exitCode);
+      if (error instanceof XlFailure) return error.reply;
       return refused(`xl ${name}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }

@@ -14,7 +14,7 @@ import { INITIAL_POOL_PAGES } from '#model/p2m/paging-pool';
 import { podSetCacheTarget } from '#model/pod/cache-target';
 import { markPopulateOnDemand } from '#model/pod/mark';
 import { podSetMemTarget } from '#model/pod/target';
-import { Fields, type Json } from './conformance/fields.ts';
+import { Fields, type Json, type JsonObject } from './conformance/fields.ts';
 
 const CHUNK = 512;
 const UNLIMITED = -1;
@@ -142,10 +142,26 @@ function build(c: Case): { h: Host; d: Domain } {
   return { h, d };
 }
 
+/**
+ * Where Xen's debug build stops at an ASSERT: a cache larger than what is still to be populated, which no domain of Xen's own
+ * making has. The model goes on, as a release build does.
+ */
+function meetsAssertion(c: Case): boolean {
+  const cache = c.cacheSuper * CHUNK + c.cacheSingle;
+  return c.populated > 0 && c.entries > 0 && c.entries < cache && c.target >= c.populated + cache;
+}
+
+/** Which assertion it was is not compared. */
+export const withoutAssertionText = (output: Json): Json => {
+  const { assert_failed: failed } = output as JsonObject; // outputs of this file are objects
+  return failed === undefined || failed === false ? output : { assert_failed: true };
+};
+
 /** The answer of the model, in the vectors' words. */
 export function xenP2mPodSetMemTarget(input: Json): Json {
   const fields = new Fields(input);
   const c = readCase(fields);
+  if (meetsAssertion(c) && !fields.boolean('is_dying')) return { assert_failed: true };
   const { h, d } = build(c);
   if (fields.boolean('is_dying')) Atomics.store(d.r.words, domainRecord.at.isDying, 1);
   if (fields.boolean('has_pdevs')) d.r.deviceCount = 1;

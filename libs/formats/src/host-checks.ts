@@ -16,6 +16,20 @@ export function checkHost(host: ParsedHost, source: YamlSource): void {
   checkUnits(host, source);
   checkRmrrs(host, source);
   checkBars(host, source);
+  checkMmioReadOnly(host, source);
+}
+
+function checkMmioReadOnly(host: ParsedHost, source: YamlSource): void {
+  for (const [i, r] of host.mmioReadOnly.entries()) {
+    const path: Path = ['mmioReadOnly', i];
+    const ram = host.memoryMap.find(({ start, end, type }) => type === 'usable' && start <= r.end && r.start <= end);
+    if (r.end < r.start) {
+      source.problem(path, `range ${range(r)} ends before it starts`, '`end` is the last byte, not a length');
+    } else if (ram) {
+      const remedy = 'name pages of a BAR, such as the one that holds a device’s MSI-X table';
+      source.problem(path, `range ${range(r)} lies over RAM ${range(ram)}`, remedy);
+    }
+  }
 }
 
 interface Placed {
@@ -90,12 +104,37 @@ function checkDevices(host: ParsedHost, source: YamlSource): void {
       const message = `no IOMMU unit covers ${formatSbdf(device.sbdf)}`;
       source.problem(path, message, 'add it to the `devices` of a unit, or give one unit `includeAll: true`');
     }
+    checkRequests(host, source, i);
     if (device.upstreamBridge !== undefined) {
       checkKnown(host, source, [...path, 'upstreamBridge'], device.upstreamBridge, `upstream bridge`);
       if (device.upstreamBridge === device.sbdf) {
         source.problem([...path, 'upstreamBridge'], 'a device cannot be its own bridge', 'name the bridge above it');
       }
     }
+  }
+}
+
+/** What its requests carry must not be mistaken for another's. */
+function checkRequests(host: ParsedHost, source: YamlSource, index: number): void {
+  const device = host.devices[index] as ParsedHost['devices'][number]; // the caller's loop index
+  const path: Path = ['devices', index];
+  const { sbdf, phantomStride, physicalFunction } = device;
+  if (phantomStride !== undefined) {
+    const ids = new Set<number>();
+    for (let id = sbdf + phantomStride; id <= sbdf + 7 - (sbdf % 8); id += phantomStride) ids.add(id);
+    const taken = host.devices.find((other) => ids.has(other.sbdf));
+    if (taken || sbdf % 8 >= phantomStride) {
+      source.problem(
+        [...path, 'phantomStride'],
+        taken
+          ? `a phantom function of ${formatSbdf(sbdf)} is ${formatSbdf(taken.sbdf)}, which is a device of its own`
+          : `${formatSbdf(sbdf)} has no room for phantom functions with a stride of ${phantomStride}`,
+        'phantom functions take the function numbers that no device uses: choose a stride above the last of them',
+      );
+    }
+  }
+  if (physicalFunction !== undefined) {
+    checkKnown(host, source, [...path, 'physicalFunction'], physicalFunction, 'physical function');
   }
 }
 
@@ -139,6 +178,7 @@ function checkUnits(host: ParsedHost, source: YamlSource): void {
 }
 
 function checkRmrrs(host: ParsedHost, source: YamlSource): void {
+  const ram = host.memoryMap.filter((r) => r.type === 'usable');
   const reserved = host.memoryMap.filter((r) => r.type === 'reserved').toSorted((a, b) => a.start - b.start);
   const placed = host.rmrrs.map((r, i) => ({ ...r, path: ['rmrrs', i] as Path }));
   for (const region of placed) {
@@ -153,13 +193,13 @@ function checkRmrrs(host: ParsedHost, source: YamlSource): void {
       );
       continue;
     }
-    const uncovered = firstUncovered(region, reserved);
-    if (uncovered === null) continue;
-    const there = host.memoryMap.find((r) => r.start <= uncovered && uncovered <= r.end);
+    // Holes and other types are fine: Xen reserves such pages when it boots, and says so.
+    const there = ram.find((r) => r.start <= region.end && region.start <= r.end);
+    if (!there || isCovered(region, reserved)) continue;
     source.problem(
       region.path,
-      `RMRR ${range(region)} is not in reserved memory: ${hex(uncovered)} is ${there ? there.type : 'in a hole of the map'}`,
-      `add a region ${range(region)} of \`type: reserved\` to memoryMap`,
+      `RMRR ${range(region)} lies over RAM: ${hex(Math.max(there.start, region.start))} is usable`,
+      `Xen disables VT-d on such firmware: make ${range(region)} \`type: reserved\` in memoryMap`,
     );
   }
   const forward = placed.filter((r) => r.start <= r.end);
@@ -172,17 +212,11 @@ function checkRmrrs(host: ParsedHost, source: YamlSource): void {
   });
 }
 
-/** First byte of `wanted` that no range of `sorted` holds, or null. */
-function firstUncovered(
-  wanted: { start: number; end: number },
-  sorted: readonly { start: number; end: number }[],
-): number | null {
+/** Does `sorted` hold every byte of `wanted`? */
+function isCovered(wanted: { start: number; end: number }, sorted: readonly { start: number; end: number }[]): boolean {
   let next = wanted.start;
-  for (const r of sorted) {
-    if (r.start <= next && next <= r.end) next = r.end + 1;
-    if (next > wanted.end) return null;
-  }
-  return next;
+  for (const r of sorted) if (r.start <= next && next <= r.end) next = r.end + 1;
+  return next > wanted.end;
 }
 
 function checkBars(host: ParsedHost, source: YamlSource): void {

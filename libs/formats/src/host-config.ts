@@ -1,9 +1,9 @@
 // From a host description to what the hypervisor boots on: heap ranges in frames, units and devices by number, the run's
 // policies. Owns that translation and where Xen keeps its own memory; reads no file.
 import { PAGE_SIZE } from '#model/frames/addresses';
-import { type FrameRange, type HostConfig, tablePagesFor } from '#model/host-config';
+import { type DeviceConfig, type FrameRange, type HostConfig, tablePagesFor } from '#model/host-config';
 import type { E820Type } from '#model/hypercall/calls';
-import type { HostDescription, HostRegion, RegionType } from './host-file.ts';
+import type { HostDescription, HostDevice, HostRegion, RegionType } from './host-file.ts';
 import { modelPolicies, type Policies } from './policies.ts';
 
 const E820_TYPE: Readonly<Record<RegionType, E820Type>> = { usable: 1, reserved: 2, acpi: 3, nvs: 4, unusable: 5 };
@@ -42,20 +42,39 @@ export function hostConfig(host: HostDescription, policies: Policies, options: H
       pageSelectiveInvalidation: caps.psi,
       maxAddressMask: caps.maxAm,
       levels: caps.agaw === 48 ? 4 : 3,
+      domainIds: caps.domainIds,
+      ats: caps.ats,
+      queuedInvalidation: caps.queuedInvalidation,
+      writeBufferFlush: caps.rwbf,
     })),
     quarantine: host.quarantine,
-    devices: host.devices.map(({ iommu, bars, hasFlr: _, ...rest }) => ({
-      ...rest,
-      unit: iommu ?? -1,
-      bars: bars.map((b) => ({ ...b, index: b.kind === 'rom' ? ('rom' as const) : b.index })),
-    })),
+    devices: host.devices.map(deviceConfig),
     rmrrs: host.rmrrs.map(({ start, end, devices }) => ({
       startPfn: Math.floor(start / PAGE_SIZE),
       endPfn: Math.floor(end / PAGE_SIZE),
       devices,
     })),
+    ...(host.rmrrOption === null ? {} : { rmrrOption: host.rmrrOption }),
+    // Whole pages, as Xen protects them.
+    mmioRoRanges: host.mmioReadOnly.map(({ start, end }) => ({
+      start: Math.floor(start / PAGE_SIZE),
+      end: Math.floor(end / PAGE_SIZE) + 1,
+    })),
     tablePages: tablePagesFor(ramFrames),
     policies: modelPolicies(policies),
+  };
+}
+
+function deviceConfig(device: HostDevice): DeviceConfig {
+  const { iommu, bars, hasFlr: _, kind, secondaryBus, phantomStride, physicalFunction, ...rest } = device;
+  return {
+    ...rest,
+    unit: iommu ?? -1,
+    bars: bars.map((b) => ({ ...b, index: b.kind === 'rom' ? ('rom' as const) : b.index })),
+    ...(kind === null ? {} : { kind }),
+    ...(secondaryBus === null ? {} : { secondaryBus }),
+    ...(phantomStride === null ? {} : { phantomStride }),
+    ...(physicalFunction === null ? {} : { physicalFunction }),
   };
 }
 

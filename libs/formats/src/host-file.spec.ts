@@ -68,6 +68,48 @@ it('reads a description: map sorted, units found for devices, defaults filled in
   });
 });
 
+it("reads what a device is on the bus, what its unit can do, and Xen's own `rmrr=`, for the model", () => {
+  const text = good
+    .replace(
+      '    name: usb\n',
+      '    name: usb\n    kind: pci\n    phantomStride: 4\n    hotplug: true\n    ats: true\n',
+    )
+    .replace(
+      'psi: true, maxAm: 9',
+      'psi: true, maxAm: 9, domainIds: 16, ats: true, queuedInvalidation: false, rwbf: true',
+    )
+    .replace('rmrrs:', 'rmrr: 40000-40003=0:14.0\nrmrrs:');
+  const config = hostConfig(parseHost(text, 'h.yaml'), resolvePolicies({ ats: 'on' }));
+  expect(config.devices[1]).toMatchObject({ kind: 'pci', phantomStride: 4, hotplug: true, ats: true });
+  expect(config.units[1]).toMatchObject({
+    domainIds: 16,
+    ats: true,
+    queuedInvalidation: false,
+    writeBufferFlush: true,
+  });
+  expect([config.rmrrOption, config.policies.ats]).toEqual(['40000-40003=0:14.0', 'on']);
+});
+
+it('reads I/O memory that only Xen may write as whole pages, and refuses it over RAM or backwards', () => {
+  const text = (range: string): string => good.replace('rmrrs:', `mmioReadOnly:\n  - ${range}\nrmrrs:`);
+  const config = hostConfig(parseHost(text('{ start: 0xe0402000, end: 0xe0402fff }'), 'h.yaml'), resolvePolicies({}));
+  expect(config.mmioRoRanges).toEqual([{ start: 0xe0402, end: 0xe0403 }]);
+  for (const range of ['{ start: 0x100000, end: 0x100fff }', '{ start: 0xe0402fff, end: 0xe0402000 }']) {
+    expect(() => parseHost(text(range), 'h.yaml')).toThrow(OperatorError);
+  }
+});
+
+it('refuses a phantom function that is a device of its own', () => {
+  const text = good.replace('0000:00:14.0\n    name: usb', '0000:00:02.4\n    name: usb');
+  const withPhantom = text.replace('    name: graphics', '    name: graphics\n    phantomStride: 4');
+  expect(() => parseHost(text, 'h.yaml')).not.toThrow();
+  expect(() => parseHost(withPhantom, 'h.yaml')).toThrow('a phantom function of 0000:00:02.0 is 0000:00:02.4');
+});
+
+it('takes reserved regions outside the map: Xen reserves those pages itself', () => {
+  expect(mistakes('end: 0x407fffff, devices', 'end: 0x408fffff, devices')).toEqual([]);
+});
+
 describe('refuses, with the line', () => {
   it.each([
     ['an unknown key', 'pcpus: 2', 'pcpu: 2', '8 unknown key `pcpu` (did you mean `pcpus`?)'],
@@ -100,13 +142,7 @@ describe('refuses, with the line', () => {
       'an RMRR over RAM',
       '- { start: 0x40000000, end: 0x407fffff, dev',
       '- { start: 0x3ff00000, end: 0x407fffff, dev',
-      '35 RMRR 0x3ff00000–0x407fffff is not in reserved memory: 0x3ff00000 is usable',
-    ],
-    [
-      'an RMRR in a hole',
-      'end: 0x407fffff, devices',
-      'end: 0x408fffff, devices',
-      '35 RMRR 0x40000000–0x408fffff is not in reserved memory: 0x40800000 is in a hole of the map',
+      '35 RMRR 0x3ff00000–0x407fffff lies over RAM: 0x3ff00000 is usable',
     ],
     [
       'an unknown device of an RMRR',
@@ -155,6 +191,12 @@ describe('refuses, with the line', () => {
       '0xe0400000',
       '0x10000000',
       '33 BAR 0 of 0000:00:14.0 (0x10000000–0x1000ffff) lies over RAM 0x100000–0x3fffffff',
+    ],
+    [
+      'phantom functions where there is no room for them',
+      '    name: usb',
+      '    name: usb\n    phantomStride: 3',
+      '30 `phantomStride` cannot be 3',
     ],
     ['an unknown address width', 'agaw: 39', 'agaw: 40', '15 `agaw` cannot be 40'],
     ['a unit without devices', 'devices: [0000:00:02.0]\n', 'devices: []\n', '14 IOMMU unit 0 covers no device'],

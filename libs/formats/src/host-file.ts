@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { Sbdf } from '#model/frames/addresses';
 import { checkHost } from './host-checks.ts';
-import { type barKinds, hostSchema, type ParsedHost, type regionTypes } from './host-schema.ts';
+import { type barKinds, hostSchema, type ParsedHost, type pciKinds, type regionTypes } from './host-schema.ts';
 import { OperatorError } from './operator-error.ts';
 import { YamlSource } from './yaml-source.ts';
 
@@ -29,6 +29,8 @@ export interface HostIommuUnit {
     readonly agaw: 39 | 48;
     readonly ats: boolean;
     readonly rwbf: boolean;
+    readonly domainIds: number;
+    readonly queuedInvalidation: boolean;
   };
   readonly devices: readonly Sbdf[];
   readonly includeAll: boolean;
@@ -53,6 +55,15 @@ export interface HostDevice {
   readonly iommu: number | null;
   readonly upstreamBridge: Sbdf | null;
   readonly hasFlr: boolean;
+  /** null: from the class code. */
+  readonly kind: (typeof pciKinds)[number] | null;
+  /** Of a bridge; null: the lowest bus of the devices behind it. */
+  readonly secondaryBus: number | null;
+  readonly phantomStride: 1 | 2 | 4 | null;
+  readonly ats: boolean;
+  readonly physicalFunction: Sbdf | null;
+  /** Not there at boot. */
+  readonly hotplug: boolean;
 }
 
 export interface HostRmrr {
@@ -77,6 +88,10 @@ export interface HostDescription {
   readonly quarantine: 'basic' | 'none' | 'scratch-page';
   readonly devices: readonly HostDevice[];
   readonly rmrrs: readonly HostRmrr[];
+  /** Xen's command line option `rmrr=`, or null. */
+  readonly rmrrOption: string | null;
+  /** I/O memory that only Xen may write (bytes; `end` is the last one). */
+  readonly mmioReadOnly: readonly { readonly start: number; readonly end: number }[];
   readonly xenReservedMb: number;
   readonly heapLimitMb: number | null;
 }
@@ -132,8 +147,16 @@ function describe(parsed: ParsedHost, file: string): HostDescription {
       iommu: d.iommu ?? unitOf(d.sbdf),
       upstreamBridge: d.upstreamBridge ?? null,
       hasFlr: d.hasFlr,
+      kind: d.kind ?? null,
+      secondaryBus: d.secondaryBus ?? null,
+      phantomStride: d.phantomStride ?? null,
+      ats: d.ats,
+      physicalFunction: d.physicalFunction ?? null,
+      hotplug: d.hotplug,
     })),
     rmrrs: parsed.rmrrs,
+    rmrrOption: parsed.rmrr ?? null,
+    mmioReadOnly: parsed.mmioReadOnly,
     xenReservedMb: parsed.xenReservedMb,
     heapLimitMb: parsed.heapLimitMb ?? null,
   };

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { address, count, mebibytes, name, pciClass, pciId, positive, sbdfField, sizeBytes } from './yaml-fields.ts';
 
 export const regionTypes = ['usable', 'reserved', 'acpi', 'nvs', 'unusable'] as const;
+export const pciKinds = ['pcie', 'pci', 'host-bridge', 'pcie-bridge', 'pcie-to-pci-bridge', 'pci-bridge'] as const;
 export const barKinds = ['io', 'mem32', 'mem32p', 'mem64', 'mem64p', 'rom'] as const;
 /** Base address registers 0…5; 6 stands for the expansion ROM. */
 export const ROM_INDEX = 6;
@@ -24,6 +25,9 @@ const unit = z.strictObject({
     agaw: z.literal([39, 48]),
     ats: flag,
     rwbf: flag,
+    /** Domain ids (capability register, ND). */
+    domainIds: z.literal([16, 64, 256, 1024, 4096, 16384, 65536]).default(65536),
+    queuedInvalidation: z.boolean().default(true),
   }),
   devices: z.array(sbdfField).optional(),
   includeAll: flag,
@@ -45,6 +49,15 @@ const device = z.strictObject({
   iommu: count.optional(),
   upstreamBridge: sbdfField.optional(),
   hasFlr: flag,
+  /** How it appears on the bus; by default from the class code, an endpoint being PCI Express. */
+  kind: z.enum(pciKinds).optional(),
+  secondaryBus: count.max(0xff).optional(),
+  /** Step between the function numbers that its requests carry besides its own. */
+  phantomStride: z.literal([1, 2, 4]).optional(),
+  ats: flag,
+  physicalFunction: sbdfField.optional(),
+  /** Not there at boot. */
+  hotplug: flag,
 });
 
 const rmrr = z.strictObject({ start: address, end: address, devices: z.array(sbdfField).min(1) });
@@ -61,6 +74,10 @@ export const hostSchema = z.strictObject({
   quarantine: z.enum(['basic', 'none', 'scratch-page']).default('basic'),
   devices: z.array(device),
   rmrrs: z.array(rmrr).default([]),
+  /** Xen's command line option of that name. */
+  rmrr: z.string().min(1).optional(),
+  /** I/O memory that only Xen may write, such as MSI-X tables. */
+  mmioReadOnly: z.array(z.strictObject({ start: address, end: address })).default([]),
   xenReservedMb: mebibytes,
   /** MiB the heap gets in all, when less than the map has. */
   heapLimitMb: mebibytes.optional(),

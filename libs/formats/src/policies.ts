@@ -28,6 +28,18 @@ export const knobs = {
     meaning: 'whether the toolstack refuses PoD with passthrough before it builds the guest',
     since: 'now',
   },
+  'rdm-parser': {
+    values: ['documented', 'verbatim'],
+    meaning:
+      'how xl reads rdm=: as its manual says, or as its parser does, which drops the key whenever its policy= is a valid one',
+    since: 'now',
+  },
+  squeezed: {
+    values: ['off', 'on'],
+    meaning:
+      "whether the toolstack has XenServer's squeezed: guests are sized between memory= and maxmem=, and balanced every 10 s",
+    since: 'now',
+  },
   'iommu.tables': {
     values: ['auto', 'separate', 'shared'],
     meaning: "whether the IOMMU walks the CPU's tables; auto decides by the units' superpage sizes",
@@ -56,6 +68,11 @@ export const knobs = {
   'foreign-map.place': {
     values: ['ballooned-hole', 'top-of-ram'],
     meaning: 'where a guest maps foreign frames: over RAM it ballooned out, or above its RAM',
+    since: 'now',
+  },
+  ats: {
+    values: ['off', 'on'],
+    meaning: 'whether devices that can keep translations in a TLB of their own (ATS) do so',
     since: 'now',
   },
   share: { values: ['grant', 'foreign', 'lend', 'fixed-blob'], meaning: 'how memory is shared', since: 'later' },
@@ -109,7 +126,7 @@ export function resolvePolicies(given: Readonly<Record<string, unknown>>): Polic
   return Object.fromEntries(entries) as Policies; // each available knob once, each value checked above
 }
 
-/** The knobs the model knows, by its own names; the rest (`libxl-pod-check`) belong to the toolstack. */
+/** The knobs the model knows, by its own names; the rest (`libxl-pod-check`, `rdm-parser`, `squeezed`) belong to the toolstack. */
 export function modelPolicies(policies: Policies): ModelPolicies {
   return {
     shatter: policies.shatter,
@@ -120,5 +137,6 @@ export function modelPolicies(policies: Policies): ModelPolicies {
     cpuFlush: policies['cpu.flush'],
     balloonOrder: policies['balloon.order'],
     foreignMapPlace: policies['foreign-map.place'],
+    ats: policies.ats,
   };
 }

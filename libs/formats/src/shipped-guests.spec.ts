@@ -3,6 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect, it } from 'vitest';
+import { seabiosE820 } from '#model/firmware/seabios-e820';
 import { type Sbdf, sbdf } from '#model/frames/addresses';
 import { applyLibxlDefaults, type BuildInfo, type HostCaps } from '#model/toolstack/build-info';
 import { planLayout } from '#model/toolstack/build-layout';
@@ -96,7 +97,9 @@ it('rmrr-hole: RAM over the region, refused, pushed below it, or with a hole, wi
     const map = constructMemmap({ ...plan, type: 'hvm', acpiModules: [] });
     if (!map.ok) throw new Error(map.message);
     const types = { 1: 'usable', 2: 'reserved' } as Record<number, string>;
-    const rows = map.memmap.map((e) => ({ start: e.addr, end: e.addr + e.size - 1, type: types[e.type] }));
+    // hvmloader hands this part on as it is; SeaBIOS takes the last page of low RAM.
+    const seen = seabiosE820(map.memmap).filter(({ addr }) => addr >= 2 ** 20);
+    const rows = seen.map((e) => ({ start: e.addr, end: e.addr + e.size - 1, type: types[e.type] }));
     expect(wanted.rows.filter((r) => r.type !== 'hole')).toEqual(rows);
   }
 });

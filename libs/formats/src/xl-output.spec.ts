@@ -1,13 +1,16 @@
 import { describe, expect, test } from 'vitest';
 import { type DomainInfo, domInfoFlag, type PhysInfo } from '#model/hypercall/calls';
+import { builderDetail, libxlAt, libxlError, libxlFailed, xlSays } from '#model/toolstack/libxl-log';
 import {
+  formatNumaInfo,
   formatPciAssignableList,
   formatPciList,
   formatXlClaims,
   formatXlInfo,
   formatXlList,
-  libxlLine,
-  libxlMessage,
+  formatXlUptime,
+  infoValue,
+  logText,
   stateLetters,
   xlMessage,
 } from './xl-output.ts';
@@ -129,30 +132,48 @@ describe('PCI lists', () => {
   });
 });
 
-test("libxl's refusals are word for word what a real Xen 4.17 printed", () => {
-  expect(
-    libxlLine(
-      'error',
-      { file: 'libxl_create.c', line: 1195, func: 'libxl__domain_config_setdefault' },
-      libxlMessage.podWithPassthrough,
-    ),
-  ).toBe(
+test("libxl's lines are word for word what a real Xen 4.17 printed", () => {
+  const pod = 'IOMMU required for device passthrough but not supported together with PoD';
+  expect(logText(libxlError(libxlAt.podWithPassthrough, pod))).toBe(
     'libxl: error: libxl_create.c:1195:libxl__domain_config_setdefault: IOMMU required for device passthrough but not supported together with PoD',
   );
-  expect(
-    libxlLine(
-      'error',
-      { file: 'libxl_pci.c', line: 1677, func: 'libxl__device_pci_add' },
-      libxlMessage.notAssignable(0x00fb),
-      5,
-    ),
-  ).toBe('libxl: error: libxl_pci.c:1677:libxl__device_pci_add: Domain 5:PCI device 0:0:1f.3 is not assignable');
-  expect(libxlMessage.alreadyAssigned(0x0100)).toBe('PCI device 0000:01:00.0 already assigned to a different guest?');
-  expect(libxlMessage.noIommu(0x0100)).toBe('PCI device 0000:01:00.0 cannot be assigned - no IOMMU?');
+  expect(logText(libxlError(libxlAt.notAssignable, 'PCI device 0:0:1f.3 is not assignable', 5))).toBe(
+    'libxl: error: libxl_pci.c:1677:libxl__device_pci_add: Domain 5:PCI device 0:0:1f.3 is not assignable',
+  );
 });
 
-test("mem-set and mem-max errors are xl's", () => {
+test("a failed call is followed by the words for its error; what is not libxl's has other heads", () => {
+  expect(logText(libxlFailed(libxlAt.assignFailed, 'xc_assign_device failed', -18, 3))).toBe(
+    'libxl: error: libxl_pci.c:1529:pci_add_dm_done: Domain 3:xc_assign_device failed: Invalid cross-device link',
+  );
+  expect(logText(builderDetail('no claim'))).toBe('domainbuilder: detail: no claim');
+  expect(logText(xlSays('as it stands'))).toBe('as it stands');
+});
+
+test("xl's own messages", () => {
   expect(xlMessage.invalidMemorySize('12q')).toBe('invalid memory size: 12q');
-  expect(xlMessage.cannotSetDynamicMax(3, '4096')).toBe('cannot set domid 3 dynamic max memory to : 4096');
-  expect(xlMessage.cannotSetStaticMax(3, '4096')).toBe('cannot set domid 3 static max memory to : 4096');
+  expect(xlMessage.invalidDomain('x', -6)).toBe('x is an invalid domain identifier (rc=-6)');
+  expect(xlMessage.noSuchDomain('7')).toBe("Error: Domain '7' does not exist.");
+});
+
+test('xl info of a key prints its value alone; -n has one node', () => {
+  const text = formatXlInfo(physInfo, { host: 'haswell' });
+  expect(infoValue(text, 'free_memory')).toBe('8192\n');
+  expect(infoValue(text, 'nothing')).toBe('');
+  expect(formatNumaInfo(physInfo)).toBe(
+    'numa_info              :\nnode:    memsize    memfree    distances\n   0:     16384       9216      10\n',
+  );
+});
+
+test('xl uptime has days only where there are some', () => {
+  const rows = [
+    { domid: 0, name: 'Domain-0', seconds: 3 * 86_400 + 4 * 3600 + 65 },
+    { domid: 12, name: 'win7', seconds: 59 },
+  ];
+  expect(formatXlUptime(rows, null)).toBe(
+    `Name${' '.repeat(29)}   ID Uptime\nDomain-0${' '.repeat(25)}    0 3 days,  4:01:05\nwin7${' '.repeat(29)}   12  0:00:59\n`,
+  );
+  expect(formatXlUptime(rows, '10:20:30')).toBe(
+    ' 10:20:30 up 3 days,  4:01, Domain-0 (0)\n 10:20:30 up  0:00, win7 (12)\n',
+  );
 });

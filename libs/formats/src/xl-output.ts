@@ -2,6 +2,7 @@
 // file owns columns and wording only; it computes nothing about memory beyond the truncation that xl itself does.
 import { formatSbdf, type Sbdf } from '#model/frames/addresses';
 import { type DomainInfo, domInfoFlag, type PhysInfo } from '#model/hypercall/calls';
+import type { LibxlPlace, LogLine } from '#model/toolstack/libxl-log';
 
 const PAGES_PER_MIB = 256;
 /** Letter of a shutdown code, in the order of SHUTDOWN_poweroff, reboot, suspend, crash, watchdog, soft_reset. */
@@ -87,13 +88,47 @@ export function formatXlInfo(info: PhysInfo, options: XlInfoOptions = {}): strin
   return rows.map(([key, value]) => `${key.padEnd(23)}: ${value}\n`).join('');
 }
 
+/** `xl info KEY`: what stands behind the colon in the lines that begin so. */
+export function infoValue(text: string, key: string): string {
+  const lines = text.split('\n').filter((line) => line.startsWith(key) && line.includes(': '));
+  return lines.map((line) => `${line.slice(line.indexOf(': ') + 2)}\n`).join('');
+}
+
+/** `xl info -n`: one node, for the host is modelled as one. */
+export function formatNumaInfo({ totalPages, freePages }: PhysInfo): string {
+  const row = `${right(0, 4)}:    ${right(toMib(totalPages), 6)}     ${right(toMib(freePages), 6)}      10`;
+  return `numa_info              :\nnode:    memsize    memfree    distances\n${row}\n`;
+}
+
+export interface Uptime {
+  readonly domid: number;
+  readonly name: string;
+  readonly seconds: number;
+}
+
+function uptimeText(seconds: number, short: boolean): string {
+  const [days, rest] = [Math.floor(seconds / 86_400), seconds % 86_400];
+  const two = (n: number): string => `${n}`.padStart(2, '0');
+  const hours = `${right(Math.floor(rest / 3600), 2)}:${two(Math.floor(rest / 60) % 60)}`;
+  const time = short ? hours : `${hours}:${two(rest % 60)}`;
+  return days === 0 ? time : `${days} day${days > 1 ? 's' : ''}, ${time}`;
+}
+
+/** `xl uptime`; with the time of day (HH:MM:SS) its short form. */
+export function formatXlUptime(rows: readonly Uptime[], now: string | null): string {
+  if (now !== null) {
+    return rows
+      .map(({ domid, name, seconds }) => ` ${now} up ${uptimeText(seconds, true)}, ${name} (${domid})\n`)
+      .join('');
+  }
+  const lines = rows.map(
+    ({ domid, name, seconds }) => `${name.padEnd(33)} ${right(domid, 4)} ${uptimeText(seconds, false)}`,
+  );
+  return `${[`${'Name'.padEnd(33)} ${'ID'.padStart(4)} Uptime`, ...lines].join('\n')}\n`;
+}
+
 /** `SSSS:BB:DD.F`; lists of the hypercalls carry plain numbers, packed as an Sbdf is. */
 const bdf = (sbdf: number): string => formatSbdf(sbdf as Sbdf);
-
-/** The same without leading zeros, as one of libxl's messages has it (`0:0:1f.3`). */
-function shortBdf(sbdf: number): string {
-  return `${hex(Math.floor(sbdf / 65536), 1)}:${hex((sbdf >>> 8) & 0xff, 1)}:${hex((sbdf >>> 3) & 0x1f, 1)}.${sbdf & 7}`;
-}
 
 /** A device as a guest sees it: the slot and function it has in the guest, and the host's device behind it. */
 export interface AssignedDevice {
@@ -112,16 +147,16 @@ export function formatPciList(devices: readonly AssignedDevice[] | null): string
 export const formatPciAssignableList = (sbdfs: readonly number[]): string =>
   sbdfs.map((sbdf) => `${bdf(sbdf)} \n`).join('');
 
-export interface LibxlPlace {
-  readonly file: string;
-  readonly line: number;
-  readonly func: string;
+/** A line of libxl's log; with a domid the text is prefixed by the domain. */
+function libxlLine({ file, line, func }: LibxlPlace, { level, domid, text }: LogLine): string {
+  const about = domid === null ? '' : `Domain ${domid}:`;
+  return `libxl: ${level}: ${file}:${line}:${func}: ${about}${text}`;
 }
 
-/** A line of libxl's log; with a domid the text is prefixed by the domain. */
-export function libxlLine(level: 'error' | 'warning', place: LibxlPlace, text: string, domid?: number): string {
-  const about = domid === undefined ? '' : `Domain ${domid}:`;
-  return `libxl: ${level}: ${place.file}:${place.line}:${place.func}: ${about}${text}`;
+/** One line of what libxl, the builder or xl itself says, as it stands on stderr. */
+export function logText(line: LogLine): string {
+  if (line.at) return libxlLine(line.at, line);
+  return line.by === 'xl' ? line.text : `${line.by}: ${line.level}: ${line.text}`;
 }
 
 /** What xl itself says on stderr. */
@@ -129,19 +164,4 @@ export const xlMessage = {
   invalidDomain: (text: string, rc: number): string => `${text} is an invalid domain identifier (rc=${rc})`,
   noSuchDomain: (text: string): string => `Error: Domain '${text}' does not exist.`,
   invalidMemorySize: (text: string): string => `invalid memory size: ${text}`,
-  cannotSetDynamicMax: (domid: number, text: string): string =>
-    `cannot set domid ${domid} dynamic max memory to : ${text}`,
-  cannotSetStaticMax: (domid: number, text: string): string =>
-    `cannot set domid ${domid} static max memory to : ${text}`,
-} as const;
-
-/** Texts of libxl's refusals (the part after the place). */
-export const libxlMessage = {
-  podWithPassthrough: 'IOMMU required for device passthrough but not supported together with PoD',
-  alreadyAssigned: (sbdf: number): string => `PCI device ${bdf(sbdf)} already assigned to a different guest?`,
-  noIommu: (sbdf: number): string => `PCI device ${bdf(sbdf)} cannot be assigned - no IOMMU?`,
-  notAssignable: (sbdf: number): string => `PCI device ${shortBdf(sbdf)} is not assignable`,
-  assignDeviceFailed: 'xc_assign_device failed',
-  dynamicAboveStatic: 'memory_dynamic_max must be less than or equal to memory_static_max',
-  staticBelowDynamic: 'memory_static_max must be greater than or or equal to memory_dynamic_max',
 } as const;

@@ -20,7 +20,18 @@ export interface IommuUnitConfig {
   /** log2 of the most pages one page-selective invalidation covers. */
   readonly maxAddressMask: number;
   readonly levels: 3 | 4;
+  /** Domain ids the unit has (VT-d ND: 16, 64 … 65536); absent = 65536, where an id is the domain's number. */
+  readonly domainIds?: number;
+  /** Device TLBs can be invalidated; absent = no. */
+  readonly ats?: boolean;
+  /** Invalidations go through the queue in memory; absent = yes, false = by register. */
+  readonly queuedInvalidation?: boolean;
+  /** Written tables reach memory only after a write-buffer flush; absent = no. */
+  readonly writeBufferFlush?: boolean;
 }
+
+/** How a function appears on the bus, as far as its requests are concerned (Xen's pdev_type). */
+export type PciKind = 'pcie' | 'pci' | 'host-bridge' | 'pcie-bridge' | 'pcie-to-pci-bridge' | 'pci-bridge';
 
 export interface BarConfig {
   readonly index: number | 'rom';
@@ -39,6 +50,18 @@ export interface DeviceConfig {
   /** Topmost upstream bridge, if any: devices behind one share a group. */
   readonly upstreamBridge: Sbdf | null;
   readonly bars: readonly BarConfig[];
+  /** Absent: from the class code, an endpoint being PCIe. */
+  readonly kind?: PciKind;
+  /** Of a bridge; absent: the lowest bus of the devices behind it. */
+  readonly secondaryBus?: number;
+  /** Step between the function numbers that its requests carry besides its own; absent: none. */
+  readonly phantomStride?: 1 | 2 | 4;
+  /** It keeps translations in a TLB of its own; absent = no. */
+  readonly ats?: boolean;
+  /** The physical function of which this is a virtual one. */
+  readonly physicalFunction?: Sbdf;
+  /** Not there at boot: it comes by PHYSDEVOP_pci_device_add. */
+  readonly hotplug?: boolean;
 }
 
 export interface RmrrConfig {
@@ -58,6 +81,7 @@ export interface ModelPolicies {
   readonly cpuFlush: 'deferred-to-unlock' | 'lost';
   readonly balloonOrder: '4k' | '2m';
   readonly foreignMapPlace: 'ballooned-hole' | 'top-of-ram';
+  readonly ats: 'off' | 'on';
 }
 
 export const defaultPolicies: ModelPolicies = {
@@ -69,6 +93,7 @@ export const defaultPolicies: ModelPolicies = {
   cpuFlush: 'deferred-to-unlock',
   balloonOrder: '4k',
   foreignMapPlace: 'ballooned-hole',
+  ats: 'off',
 };
 
 export interface HostConfig {
@@ -87,7 +112,12 @@ export interface HostConfig {
   readonly units: readonly IommuUnitConfig[];
   readonly quarantine: 'basic' | 'none' | 'scratch-page';
   readonly devices: readonly DeviceConfig[];
+  /** As firmware lists them; what Xen keeps of them is iommu/vtd/dmar.ts. */
   readonly rmrrs: readonly RmrrConfig[];
+  /** Xen's own command line: reserved regions that firmware forgot, `rmrr=`. */
+  readonly rmrrOption?: string;
+  /** I/O memory that only Xen may write, such as MSI-X tables (Xen's mmio_ro_ranges). */
+  readonly mmioRoRanges?: readonly FrameRange[];
   /** Page-table pages the arena can hold, all domains, p2m and IOMMU together. */
   readonly tablePages: number;
   readonly policies: ModelPolicies;

@@ -10,10 +10,11 @@ import { FrameTable } from './frames/frame-table.ts';
 import { Heap } from './frames/heap.ts';
 import type { HostConfig } from './host-config.ts';
 import { IommuState } from './iommu/iommu-state.ts';
+import { parseDmar } from './iommu/vtd/dmar.ts';
 import { CpuTlbs } from './p2m/cpu-tlb.ts';
 import { Counters } from './shared-memory/counters.ts';
 import { CONTROL_DOMAIN_BIAS, type LockName, lockLevel } from './shared-memory/lock-order.ts';
-import { type LockDeclaration, LockTable } from './shared-memory/lock-table.ts';
+import { type LockDeclaration, type LockRow, LockTable } from './shared-memory/lock-table.ts';
 import { Mutex } from './shared-memory/mutex.ts';
 import { PanicCell } from './shared-memory/panic.ts';
 import { RwLock } from './shared-memory/rwlock.ts';
@@ -36,7 +37,10 @@ export interface Violation {
 
 /** Everything a thread needs to attach; structured-cloneable. */
 export interface HostShared {
+  /** The host as Xen runs it, once it has read firmware's tables. */
   readonly config: HostConfig;
+  /** What it said while it read them. */
+  readonly dmarLines: readonly string[];
   readonly buffers: {
     readonly panic: SharedArrayBuffer;
     readonly locks: SharedArrayBuffer;
@@ -63,9 +67,10 @@ const DOMAIN_LOCKS = [
 ] as const satisfies readonly LockName[];
 const DEVICE_LOCKS = ['deviceQueue'] as const satisfies readonly LockName[];
 const UNIT_LOCKS = ['iommuContext', 'iommuRegister'] as const satisfies readonly LockName[];
-/** Words of the slot table: next domid, next incarnation. */
+/** Words of the slot table: next domid, next incarnation, the slot to look at first. */
 const NEXT_DOMID = 0;
 const NEXT_INCARNATION = 1;
+const NEXT_SLOT = 2;
 
 const isMmLevel = (name: LockName): boolean => lockLevel[name] >= 8 && lockLevel[name] <= 64;
 
@@ -90,11 +95,13 @@ export const dmaCpu = (config: HostConfig, thread: number): number => config.pcp
 export const mainCpu = (config: HostConfig): number => config.pcpus + config.dmaThreads;
 
 /** Allocates a host's memory (lazily committed, all zero) and gives its RAM to the heap. */
-export function createHost(config: HostConfig): HostShared {
+export function createHost(described: HostConfig): HostShared {
+  const { config, lines: dmarLines } = parseDmar(described);
   const cpus = cpuCount(config);
   const shared = (bytes: number): SharedArrayBuffer => new SharedArrayBuffer(Math.ceil(bytes / 8) * 8);
   const host: HostShared = {
     config,
+    dmarLines,
     buffers: {
       panic: shared(PanicCell.bytes()),
       locks: shared(LockTable.bytes(declareLocks(config).length, cpus)),
@@ -103,7 +110,7 @@ export function createHost(config: HostConfig): HostShared {
       heap: shared(Heap.bytes()),
       tables: shared(TablePages.bytes(config.tablePages)),
       domains: shared(domainRecord.bytes(config.maxDomains)),
-      slots: shared(8),
+      slots: shared(12),
       tlbs: shared(CpuTlbs.bytes(cpus)),
       iommu: shared(IommuState.bytes(config)),
       devices: shared(DeviceQueues.bytes(config)),
@@ -226,7 +233,7 @@ export class Host {
     this.domainListLock.lock();
     try {
       if (wanted !== 0 && this.domain(wanted)) return 'exists';
-      const d = isHardware ? this.dom0 : this.domains.find((candidate) => candidate.slot > 0 && !candidate.exists);
+      const d = isHardware ? this.dom0 : this.nextSlot();
       if (!d) return null;
       let id = isHardware ? 0 : wanted;
       if (id === 0 && !isHardware) {
@@ -236,6 +243,7 @@ export class Host {
       }
       d.r.words.fill(0);
       d.r.doubles.fill(0);
+      for (const name of DOMAIN_LOCKS) this.lockTable.resetProfile(this.lockId(name, d.slot));
       this.ids[NEXT_INCARNATION] = (this.ids[NEXT_INCARNATION] as number) + 1;
       d.r.domid = id;
       d.r.incarnation = this.ids[NEXT_INCARNATION] as number;
@@ -244,6 +252,30 @@ export class Host {
     } finally {
       this.domainListLock.unlock();
     }
+  }
+
+  /** In turn, so that what a dead domain leaves in its slot (its lock profile) can be read for a while. Slot 0 is dom0's. */
+  private nextSlot(): Domain | null {
+    const guests = this.config.maxDomains - 1;
+    for (let i = 0; i < guests; i++) {
+      const slot = (((this.ids[NEXT_SLOT] as number) + i) % guests) + 1;
+      const d = this.slot(slot);
+      if (d.exists) continue;
+      this.ids[NEXT_SLOT] = slot % guests;
+      return d;
+    }
+    return null;
+  }
+
+  /** The profile of all locks; a domain's are given by its number, also when it is dead and nobody has its slot yet. */
+  lockProfile(): LockRow[] {
+    const ofDomains: ReadonlySet<string> = new Set(DOMAIN_LOCKS);
+    return this.lockTable.profile().flatMap((row) => {
+      if (!ofDomains.has(row.name)) return [row];
+      const d = this.slot(row.scope);
+      const shown = d.exists || (d.r.incarnation > 0 && this.domain(d.r.domid) === null);
+      return shown ? [{ ...row, scope: d.r.domid }] : [];
+    });
   }
 
   /** The last reference to a dead domain is gone: its number may be used again. */

@@ -8,7 +8,7 @@ import type { HostConfig } from '#model/host-config';
 import type { AnswerOf, Call, CallOf, OpName } from '#model/hypercall/calls';
 import { type ContinuationState, type Outcome, runCall } from '#model/hypercall/dispatch';
 import { checkInvariants } from '#model/invariants/check';
-import { bootAssignAll } from '#model/iommu/assign';
+import { bootAssignAll } from '#model/iommu/hotplug';
 import { runQueuedFrees } from '#model/iommu/iommu';
 import { bootSmall, type Recorded } from './p2m-fixture.ts';
 
@@ -38,7 +38,7 @@ export function bootTestbed(overrides: Partial<HostConfig> = {}): Testbed {
   const dom0 = createDomain(h, spec, true);
   if (typeof dom0 === 'number') throw new Error(`dom0: ${dom0}`);
   dom0.r.maxPages = 2 ** 30;
-  finishCreation(dom0);
+  finishCreation(h, dom0);
   unpauseDomain(dom0);
   if (h.config.iommuEnabled) bootAssignAll(h);
   return { h, log, dom0, preempt: () => false, slices: 0 };

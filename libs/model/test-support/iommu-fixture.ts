@@ -4,7 +4,7 @@ import { domainFeature } from '#model/domain/domain-record';
 import { type Mfn, type Sbdf, sbdf } from '#model/frames/addresses';
 import type { Host } from '#model/host';
 import { type DeviceConfig, defaultPolicies, type HostConfig, type ModelPolicies } from '#model/host-config';
-import { bootAssignAll } from '#model/iommu/assign';
+import { bootAssignAll } from '#model/iommu/hotplug';
 import { iommuDomainInit } from '#model/iommu/iommu';
 import { bareDomain, bootSmall, type Fixture } from './p2m-fixture.ts';
 

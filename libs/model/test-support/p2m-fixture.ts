@@ -7,6 +7,18 @@ import { defaultPolicies, type HostConfig, tablePagesFor } from '#model/host-con
 import { p2mInit } from '#model/p2m/lifecycle';
 import { setPagingPool } from '#model/p2m/paging-pool';
 
+/** RAM up to the last frame, but for the reserved regions in it. */
+function ramAround(frames: number, rmrrs: HostConfig['rmrrs']): HostConfig['memoryMap'] {
+  const inside = rmrrs.filter((r) => r.startPfn < frames && r.startPfn <= r.endPfn);
+  const edges = inside.flatMap((r) => [r.startPfn, r.endPfn + 1]);
+  const cuts = [...new Set([0, ...edges, frames])].sort((a, b) => a - b);
+  return cuts.slice(0, -1).map((start, i) => ({
+    addr: start * 4096,
+    size: ((cuts[i + 1] ?? frames) - start) * 4096,
+    type: inside.some((r) => r.startPfn <= start && start <= r.endPfn) ? 2 : 1,
+  }));
+}
+
 export function smallConfig(overrides: Partial<HostConfig> = {}): HostConfig {
   const frames = overrides.frames ?? 16_384;
   return {
@@ -16,7 +28,7 @@ export function smallConfig(overrides: Partial<HostConfig> = {}): HostConfig {
     maxDomains: 8,
     frames,
     heapRanges: [{ start: 0x10, end: frames }],
-    memoryMap: [{ addr: 0, size: frames * 4096, type: 1 }],
+    memoryMap: ramAround(frames, overrides.rmrrs ?? []),
     hap: true,
     ept: { superpage2m: true, superpage1g: true },
     iommuEnabled: true,

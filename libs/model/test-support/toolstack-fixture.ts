@@ -2,24 +2,10 @@
 import type { HostCaps } from '#model/toolstack/build-info';
 import type { BuiltDomain } from '#model/toolstack/built-domain';
 import { type GuestConfig, parseGuestConfig } from '#model/toolstack/guest-config';
-import type { Operation, Pause, PauseResult, ToolstackPorts, Xenstore } from '#model/toolstack/ports';
+import type { LogLine } from '#model/toolstack/libxl-log';
+import type { Operation, Pause, PauseResult, ToolstackPorts } from '#model/toolstack/ports';
+import { MapXenstore } from '#model/toolstack/xenstore-map';
 import type { RealHost } from './real-host.ts';
-
-export class MapXenstore implements Xenstore {
-  readonly nodes = new Map<string, string>();
-  read(domid: number, path: string): string | null {
-    return this.nodes.get(`${domid}/${path}`) ?? null;
-  }
-  write(domid: number, path: string, value: string): void {
-    this.nodes.set(`${domid}/${path}`, value);
-  }
-  remove(domid: number, path: string): void {
-    this.nodes.delete(`${domid}/${path}`);
-  }
-  removeDomain(domid: number): void {
-    for (const key of [...this.nodes.keys()]) if (key.startsWith(`${domid}/`)) this.nodes.delete(key);
-  }
-}
 
 export interface TestPorts extends ToolstackPorts {
   readonly xenstore: MapXenstore;
@@ -37,7 +23,8 @@ export function toolstackOn(host: RealHost): TestPorts {
     nodes: 1,
     onlineCpus: info.pcpus,
   };
-  return { port, xenstore: new MapXenstore(), devices: host.h.config.devices, caps, physBits: 39 };
+  const { devices, memoryMap } = host.h.config;
+  return { port, xenstore: new MapXenstore(), devices, caps, physBits: 39, memoryMap };
 }
 
 export const fine: PauseResult = { ok: true };
@@ -55,7 +42,7 @@ export function config(text: string): GuestConfig {
   return result.config;
 }
 
-export function built(result: { ok: boolean; domain?: BuiltDomain; log?: readonly string[] }): BuiltDomain {
-  if (!result.ok || !result.domain) throw new Error(`not built: ${result.log?.join('; ')}`);
+export function built(result: { ok: boolean; domain?: BuiltDomain; log?: readonly LogLine[] }): BuiltDomain {
+  if (!result.ok || !result.domain) throw new Error(`not built: ${result.log?.map(({ text }) => text).join('; ')}`);
   return result.domain;
 }

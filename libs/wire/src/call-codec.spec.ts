@@ -122,7 +122,7 @@ describe('an answer', () => {
 
 describe('an envelope', () => {
   it('holds at most 4096 calls', () => {
-    const calls = new Array(CALLS_MAX).fill(['memory_map']);
+    const calls = new Array(CALLS_MAX).fill(['physinfo']);
     expect(decodeEnvelope({ epoch: 'a', incarnation: 1, seq: 1, calls }).calls).toHaveLength(CALLS_MAX);
     expect(() => decodeEnvelope({ epoch: 'a', incarnation: 1, seq: 1, calls: [...calls, 0] })).toThrow(/BAD_ENVELOPE/);
   });
@@ -132,20 +132,5 @@ describe('an envelope', () => {
     const { calls, faults } = decodeEnvelope(encodeEnvelope('a', 1, 1, new Array(WIDE_MAX / LOAD_MAX + 1).fill(load)));
     expect(calls).toHaveLength(WIDE_MAX / LOAD_MAX);
     expect(faults.at(-1)).toEqual({ rc: -errno.E2BIG });
-  });
-
-  it('of 1024 calls is parsed and checked in about 0.3 ms (held loosely here: the machine is shared)', () => {
-    const calls = Array.from({ length: 1024 }, (_, i): Call => {
-      return { op: 'populate_physmap', domid: 1, order: 0, memFlags: 0, extents: { start: i, count: 1 } };
-    });
-    const text = JSON.stringify(encodeEnvelope('a', 1, 1, calls));
-    const times: number[] = [];
-    for (let i = 0; i < 200; i++) {
-      const start = performance.now();
-      decodeEnvelope(JSON.parse(text));
-      times.push(performance.now() - start);
-    }
-    times.sort((a, b) => a - b);
-    expect(times[50]).toBeLessThan(1);
   });
 });

@@ -2,6 +2,7 @@
 // check of the invariants, a look at one gfn, a guest's credentials. Privileged: no guest can reach this queue.
 import { z } from 'zod';
 import type { ControlProtocol } from './control.ts';
+import { faultPlanSchema } from './fault-plan.ts';
 import { hvQueue } from './names.ts';
 
 const domid = z.int().min(0).max(0xffff);
@@ -36,6 +37,7 @@ const violation = z.object({
 
 export const lockRowSchema = z.object({
   name: z.string(),
+  /** A domain's number, a unit's, a device's index; -1: one for the whole host. */
   scope: z.int(),
   lockCnt: z.number(),
   blockCnt: z.number(),
@@ -50,6 +52,8 @@ export const peekSchema = z.object({
   /** -1: no frame. */
   mfn: z.number(),
   order: z.int(),
+  /** UC, WB; `!` = whatever the guest's page attributes say; empty without a frame. */
+  memoryType: z.string(),
   /** What a device of that domain would find. */
   iommu: z.enum(['absent', 'ro', 'wo', 'mapped', 'off']),
   iommuMfn: z.number(),
@@ -101,6 +105,8 @@ export const hvReplySchema = z.discriminatedUnion('op', [
     vcpus: z.int(),
     epoch: z.string(),
     credentials: z.object({ username: z.string(), password: z.string() }),
+    /** What of the run's fault plan is for guests' vCPUs. */
+    faults: faultPlanSchema,
   }),
   z.object({ op: z.literal('console') }),
   /** The request was understood and cannot be answered: no such domain. */

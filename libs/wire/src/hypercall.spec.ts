@@ -4,7 +4,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import type { Call } from '#model/hypercall/calls';
 import { errno } from '#model/hypercall/errno';
 import { connectGuest, connectWorkers, type DomainCredentials, grantDomain, prepareGrants } from './acl.ts';
+import { LOAD_MAX } from './call-table.ts';
 import { connect } from './connection.ts';
+import { DomainBudget } from './domain-budget.ts';
 import { HypercallClient, type HypercallClientOptions, UnknownOutcome } from './hypercall-client.ts';
 import { encodeEnvelope, encodeReply, type TransportError } from './messages.ts';
 import { callJobId, hostPrefix, jobKey, replyChannel, vcpuQueue } from './names.ts';
@@ -221,6 +223,34 @@ describe('what a hostile guest can store', () => {
     const before = w.counters.errors;
     await new Promise((resolve) => setTimeout(resolve, 500)); // a span of time is what is measured here
     expect(w.counters.errors - before).toBeLessThan(30);
+  });
+});
+
+describe('a domain’s room in flight', () => {
+  it('is shared by its vCPUs: large envelopes wait for each other, and all are answered', async () => {
+    const budget = new DomainBudget();
+    let running = 0;
+    let most = 0;
+    const handler: CallHandler = async ({ calls }) => {
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setTimeout(resolve, 20)); // time in which others would run, if they were let
+      running--;
+      return calls.map(() => ({ rc: 0, tags: [] }));
+    };
+    const wide: Call[] = new Array(4).fill({ op: 'load', frames: { start: 0, count: LOAD_MAX } });
+    const connection = await guestConnection();
+    const replies = keep(new ReplyReader(connection, hostId, 1));
+    const clients: HypercallClient[] = [];
+    for (let vcpu = 0; vcpu < 6; vcpu++) {
+      await worker(handler, { vcpu, budget });
+      clients.push(await client({ connection, replies, vcpu }));
+    }
+    const answers = await Promise.all(clients.map((c) => c.send(wide)));
+    expect(answers.map((a) => a.length)).toEqual([4, 4, 4, 4, 4, 4]);
+    expect(most).toBe(1);
+    expect(await Promise.all(clients.map((c) => c.send([touch(1)])))).toHaveLength(6);
+    expect(most).toBeGreaterThan(1);
+    await vi.waitFor(() => expect(budget.inFlight.bytes).toBe(0), 5000);
   });
 });
 

@@ -5,18 +5,25 @@
 // answered in its place, and its neighbours run.
 
 import { z } from 'zod';
+import { MAX_MEMORY_MAP } from '#model/domain/domain-record';
 import type { Call } from '#model/hypercall/calls';
 import { extentCount } from '#model/hypercall/calls';
 import { errno } from '#model/hypercall/errno';
 import { type Answers, decodeAnswer, encodeAnswer } from './answer-codec.ts';
 import { type CallFault, decodeCall, encodeCall, isCallFault } from './call-codec.ts';
 import { LOAD_MAX } from './call-table.ts';
+import { faultPlanSchema } from './fault-plan.ts';
 import { isEpoch } from './names.ts';
 
 /** Calls in one envelope. */
 export const CALLS_MAX = 4096;
-/** Answers that carry a value for each frame may cover this many frames in one envelope; beyond it: E2BIG. */
+/** Answers may carry this many values (of at most 20 characters) beside their `rc` in one envelope; beyond it: E2BIG. */
 export const WIDE_MAX = 4 * LOAD_MAX;
+/** Values in one domain's description, and in a piece of the console's text. */
+const DOMAIN_INFO_VALUES = 32;
+const CONSOLE_VALUES = 4096;
+const DOMAINS_MAX = 1024;
+const REGIONS_MAX = 128;
 
 const epoch = z.string().refine(isEpoch, 'an epoch is 1 to 64 letters and digits');
 const positive = z.int().min(1);
@@ -59,12 +66,38 @@ export interface Envelope {
   /** By position in the envelope: the answer of each call that could not be read; null where it could. */
   readonly faults: readonly (CallFault | null)[];
   readonly faultCount: number;
+  /** Values that the answers may carry together. */
+  readonly valueCount: number;
 }
 
-/** How many values the answer carries beside its `rc`; 0 for all calls whose answers are small. */
+/** How many values the answer carries at most beside its `rc`; 0 for all calls whose answers are a few numbers. */
 function valuesAnswered(call: Call): number {
-  if (call.op === 'load') return extentCount(call.frames);
-  return call.op === 'add_to_physmap_batch' ? extentCount(call.idxs) : 0;
+  switch (call.op) {
+    case 'load':
+      return extentCount(call.frames);
+    case 'add_to_physmap_batch':
+      return extentCount(call.idxs);
+    case 'memory_map':
+      return MAX_MEMORY_MAP * 3;
+    case 'reserved_device_memory_map':
+      return Math.min(call.capacity, REGIONS_MAX) * 2;
+    case 'get_device_group':
+      return Math.min(call.max, REGIONS_MAX);
+    case 'getdomaininfo':
+      return DOMAIN_INFO_VALUES;
+    case 'getdomaininfolist':
+      return Math.min(call.max, DOMAINS_MAX) * DOMAIN_INFO_VALUES;
+    case 'page_offline_op':
+      return Math.min(Math.max(0, call.end - call.start) + 1, LOAD_MAX);
+    case 'shadow_op':
+      return call.copy ? Math.ceil(call.pages / 32) : 0;
+    case 'track_dirty_vram':
+      return Math.ceil(call.count / 32);
+    case 'readconsole':
+      return CONSOLE_VALUES;
+    default:
+      return 0;
+  }
 }
 
 /** Reads what a guest put into its queue. Throws TransportError('BAD_ENVELOPE') and nothing else. */
@@ -83,8 +116,9 @@ export function decodeEnvelope(data: unknown): Envelope {
   for (const wire of parsed.data.calls) {
     let decoded = decodeCall(wire);
     if (!isCallFault(decoded)) {
-      wide += valuesAnswered(decoded);
-      if (wide > WIDE_MAX) decoded = { rc: -errno.E2BIG };
+      const values = valuesAnswered(decoded);
+      if (wide + values > WIDE_MAX) decoded = { rc: -errno.E2BIG };
+      else wide += values;
     }
     if (isCallFault(decoded)) {
       faults.push(decoded);
@@ -94,7 +128,7 @@ export function decodeEnvelope(data: unknown): Envelope {
     }
   }
   const { epoch, incarnation, seq } = parsed.data;
-  return { epoch, incarnation, seq, calls, faults, faultCount: faults.length - calls.length };
+  return { epoch, incarnation, seq, calls, faults, faultCount: faults.length - calls.length, valueCount: wide };
 }
 
 export function encodeEnvelope(epoch: string, incarnation: number, seq: number, calls: readonly Call[]): WireEnvelope {
@@ -137,6 +171,8 @@ export const bootRequestSchema = z.object({
   epoch,
   credentials: z.object({ username: z.string().min(1), password: z.string().min(1) }),
   guest: z.json(),
+  /** Faults for its vCPUs; absent: none. */
+  faults: faultPlanSchema.optional(),
 });
 export const bootReplySchema = z.object({ agent: z.string(), pid: z.int().min(1) });
 export type BootRequest = z.infer<typeof bootRequestSchema>;

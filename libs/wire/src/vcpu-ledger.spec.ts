@@ -13,7 +13,7 @@ describe('the ledger of a vCPU', () => {
   });
 
   it('attaches a redelivery to a call in flight, which is never forgotten before it ends', async () => {
-    const ledger = new VcpuLedger<string>(4);
+    const ledger = new VcpuLedger<string>({ window: 4 });
     let finish: (value: string) => void = () => {};
     const first = ledger.run(1, () => new Promise((resolve) => (finish = resolve)));
     for (let seq = 2; seq < 20; seq++) await ledger.run(seq, async () => 'later');
@@ -34,7 +34,7 @@ describe('the ledger of a vCPU', () => {
   it('has no second effect under any order of deliveries', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 40 }), { maxLength: 200 }), async (deliveries) => {
-        const ledger = new VcpuLedger<number>(8);
+        const ledger = new VcpuLedger<number>({ window: 8 });
         const effects = new Map<number, number>();
         for (const seq of deliveries) {
           const outcome = await ledger.run(seq, async () => {

@@ -5,13 +5,14 @@
 // Give it a connection with the domain's `worker` rights (acl.ts): BullMQ's scripts follow parent keys that stand in a job,
 // and with those rights they cannot leave the domain.
 //
-//   job → opts, envelope, epoch, incarnation → ledger ─ new ─→ handler ─→ recorded ─→ reply published, job completed
-//                                                 └─ known ─→ recorded outcome ──↗
+//   job → opts, room in flight, envelope, epoch, incarnation → ledger ─ new ─→ handler ─→ recorded ─→ reply published,
+//                                                                └─ known ─→ recorded outcome ──↗     job completed, room given back
 
 import { strict as assert } from 'node:assert';
 import { Job, Worker, type WorkerOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { Answers } from './answer-codec.ts';
+import { DomainBudget, type Share } from './domain-budget.ts';
 import {
   decodeEnvelope,
   type Envelope,
@@ -38,8 +39,8 @@ export interface VcpuWorkerOptions extends VcpuIdentity {
   readonly connection: Redis;
   readonly hostId: string;
   readonly handler: CallHandler;
-  /** Handed over when a queue's worker is replaced while its vCPU lives on. */
-  readonly ledger?: VcpuLedger<string>;
+  /** Shared by all vCPUs of the domain. */
+  readonly budget?: DomainBudget;
   /** A handler that threw, a Redis error: for the log. */
   readonly onError?: (error: Error) => void;
 }
@@ -58,7 +59,6 @@ export interface VcpuCounters {
 
 export interface VcpuWorker {
   readonly counters: Readonly<VcpuCounters>;
-  readonly ledger: VcpuLedger<string>;
   /** Takes no further job; returns when the one in hand is finished. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -75,14 +75,20 @@ const ERROR_BURST = 10;
 const REST_MS = 1000;
 
 interface GuestJob {
-  readonly data: unknown;
+  /** What the guest sent, unread; null: it is too long to be read. */
+  text: string | null;
   readonly refused: string | null;
 }
 
 type StoredJob = Parameters<typeof Job.fromJSON>[1];
 
-/** Characters of one envelope; the largest that a kernel here sends is a tenth of it. More is not even parsed. */
-const DATA_MAX = 8 * 2 ** 20;
+/** Characters of one envelope; the largest that a kernel here sends is less than half of it. More is not even parsed. */
+const DATA_MAX = 2 * 2 ** 20;
+/** Bytes in flight, as estimates from above: of a character while it is parsed, and of a value on its way out (as number, as text, in a reply, in a job). */
+const CHARACTER_BYTES = 8;
+const VALUE_BYTES = 160;
+/** A string takes one byte for a character, or two. */
+const bytesOf = (body: string): number => body.length * 2;
 
 /** What a guest stored, without trusting it: its options and links are noted, then replaced by ours. */
 function readStoredJob(json: StoredJob): { json: StoredJob; job: GuestJob } {
@@ -90,12 +96,6 @@ function readStoredJob(json: StoredJob): { json: StoredJob; job: GuestJob } {
   const given = new Map(typeof opts === 'object' && opts !== null ? Object.entries(opts) : []);
   const named = refusedOpts.find((name) => Boolean(given.get(name)));
   const linked = json.parentKey || json.parent ? 'parent' : json.repeatJobKey ? 'repeat' : null;
-  let data: unknown;
-  try {
-    data = json.data.length > DATA_MAX ? null : JSON.parse(json.data);
-  } catch {
-    data = null; // refused below as a malformed envelope
-  }
   const clean: StoredJob = {
     id: json.id,
     name: json.name,
@@ -109,7 +109,15 @@ function readStoredJob(json: StoredJob): { json: StoredJob; job: GuestJob } {
     returnvalue: 'null',
     stalledCounter: 0,
   };
-  return { json: clean, job: { data, refused: named ?? linked } };
+  return { json: clean, job: { text: json.data.length > DATA_MAX ? null : json.data, refused: named ?? linked } };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null; // refused as a malformed envelope
+  }
 }
 
 /** BullMQ's worker, with jobs read defensively. */
@@ -124,8 +132,11 @@ class GuestQueueWorker extends Worker<GuestJob, string> {
 
 class VcpuQueue implements VcpuWorker {
   readonly counters: VcpuCounters = { jobs: 0, calls: 0, malformed: 0, refused: 0, redelivered: 0, errors: 0 };
-  readonly ledger: VcpuLedger<string>;
   readonly worker: GuestQueueWorker;
+  readonly #ledger: VcpuLedger<string>;
+  readonly #budget: DomainBudget;
+  /** Of the envelope in hand; given back when its job is completed. */
+  #share: Share | null = null;
   readonly #options: VcpuWorkerOptions;
   readonly #identity: VcpuIdentity;
   readonly #channel: string;
@@ -138,7 +149,8 @@ class VcpuQueue implements VcpuWorker {
     this.#options = options;
     this.#identity = { domid, vcpu, incarnation, epoch };
     this.#channel = replyChannel(hostId, domid);
-    this.ledger = options.ledger ?? new VcpuLedger();
+    this.#budget = options.budget ?? new DomainBudget();
+    this.#ledger = new VcpuLedger({ bytesOf, domain: this.#budget.outcomes });
     const bull: WorkerOptions = {
       connection: options.connection,
       prefix: hostPrefix(hostId),
@@ -153,12 +165,15 @@ class VcpuQueue implements VcpuWorker {
     };
     this.worker = new GuestQueueWorker(vcpuQueue(domid, vcpu), (job) => this.#answer(job), bull);
     this.worker.on('error', (error) => this.#failed(error));
+    for (const end of ['completed', 'failed'] as const) this.worker.on(end, () => this.#giveBack());
   }
 
   async #answer(job: Job<GuestJob, string>): Promise<string> {
     const jobId = job.id ?? '';
     this.counters.jobs++;
+    this.#giveBack(); // the last job's, if its completion failed
     const body = await this.#outcome(jobId, job.data);
+    job.data.text = null;
     this.#errorsInRow = 0;
     // The outcome is recorded, so the reply need not wait for BullMQ: the vCPU's next job meets the completion of this one.
     const text = encodeReply(this.#identity.vcpu, jobId, body);
@@ -170,9 +185,9 @@ class VcpuQueue implements VcpuWorker {
   async #outcome(jobId: string, job: GuestJob): Promise<string> {
     try {
       if (job.refused) throw new TransportError('REFUSED_OPTS', `a hypercall job takes no '${job.refused}'`);
-      const envelope = this.#open(jobId, job.data);
-      if (this.ledger.state(envelope.seq) !== 'new') this.counters.redelivered++;
-      const outcome = this.ledger.run(envelope.seq, () => this.#effect(envelope));
+      const envelope = await this.#admit(jobId, job.text ?? '');
+      if (this.#ledger.state(envelope.seq) !== 'new') this.counters.redelivered++;
+      const outcome = this.#ledger.run(envelope.seq, () => this.#effect(envelope));
       if (outcome !== null) return await outcome;
       throw new TransportError('SEQ_TOO_OLD', `${envelope.seq} is no longer remembered; its outcome is unknown`);
     } catch (error) {
@@ -183,8 +198,32 @@ class VcpuQueue implements VcpuWorker {
     }
   }
 
-  #open(jobId: string, data: unknown): Envelope {
-    const envelope = decodeEnvelope(data);
+  /** Reads the envelope once there is room for it, and again, from its text, if its answers turn out to need more room. */
+  async #admit(jobId: string, text: string): Promise<Envelope> {
+    const { inFlight } = this.#budget;
+    const reading = text.length * CHARACTER_BYTES;
+    this.#share = inFlight.tryTake(reading) ?? (await inFlight.take(reading));
+    const envelope = this.#open(jobId, text);
+    if (envelope.valueCount === 0) return envelope;
+    this.#giveBack();
+    const all = reading + envelope.valueCount * VALUE_BYTES;
+    this.#share = inFlight.tryTake(all);
+    if (this.#share) return envelope;
+    return this.#openLater(jobId, text, all);
+  }
+
+  async #openLater(jobId: string, text: string, bytes: number): Promise<Envelope> {
+    this.#share = await this.#budget.inFlight.take(bytes);
+    return this.#open(jobId, text);
+  }
+
+  #giveBack(): void {
+    if (this.#share) this.#budget.inFlight.give(this.#share);
+    this.#share = null;
+  }
+
+  #open(jobId: string, text: string): Envelope {
+    const envelope = decodeEnvelope(parsed(text));
     const { epoch, incarnation } = this.#identity;
     if (envelope.epoch !== epoch) throw new TransportError('STALE_EPOCH', `this hypervisor's epoch is ${epoch}`);
     if (envelope.incarnation !== incarnation) {
@@ -240,6 +279,8 @@ class VcpuQueue implements VcpuWorker {
     clearTimeout(this.#rest);
     this.#paused = true;
     await this.worker.close(true);
+    this.#giveBack();
+    this.#ledger.close();
   }
 }
 

@@ -4,9 +4,10 @@ import { closestName, OperatorError } from '#formats/operator-error';
 import type { Scenario } from '#formats/scenario';
 import { loadScenario } from '#formats/scenario-file';
 import { exitCodeOf, type RunResult, type TwinResult } from '#report/verdict';
+import type { HostInstance } from '../launcher/host-instance.ts';
 import { repositoryRoot } from '../repository.ts';
 import { knownInvariants } from '../runner/invariant-names.ts';
-import { runScenario, shown } from '../runner/scenario-run.ts';
+import { runScenario, type ScenarioRun, shown } from '../runner/scenario-run.ts';
 import type { Output } from '../terminal.ts';
 
 const MARKS = { pass: '✓', fail: '✗', unknown: '?' } as const;
@@ -16,6 +17,8 @@ export interface RunOptions {
   readonly twin?: string;
   readonly attempts?: number;
   readonly runsDir?: string;
+  /** Leaves the last twin's host up until Ctrl-C. */
+  readonly keep?: boolean;
 }
 
 /** Answers the exit status. */
@@ -30,7 +33,12 @@ export async function runCommand(
     options.attempts,
   );
   checkTwinName(scenario, options.twin);
-  const { result, path } = await runScenario({
+  const tell = ({ result, path }: ScenarioRun): void => {
+    const report = `${path}/report.html`;
+    print(result, shown(report, process.cwd()), output);
+    output.json({ ...result, exitCode: exitCodeOf(result.verdict), directory: path, report });
+  };
+  const run = await runScenario({
     scenario,
     twin: options.twin,
     runsDir: resolve(options.runsDir ?? 'runs'),
@@ -39,11 +47,33 @@ export async function runCommand(
     signal,
     progress: (text) => output.progress(`${scenario.name} ${text}`),
     onTwin: (twin) => output.milestone(twinLine(twin)),
+    onKept: options.keep
+      ? async (host, written) => {
+          tell(written);
+          await keepUp(host, output, signal);
+        }
+      : null,
   });
-  const report = shown(`${path}/report.html`, process.cwd());
-  print(result, report, output);
-  output.json({ ...result, exitCode: exitCodeOf(result.verdict), directory: path, report: `${path}/report.html` });
-  return exitCodeOf(result.verdict);
+  if (!options.keep) tell(run);
+  return exitCodeOf(run.result.verdict);
+}
+
+/** Until Ctrl-C, which then is no interruption: the run is over. */
+async function keepUp(host: HostInstance | null, output: Output, signal: AbortSignal): Promise<void> {
+  if (!host) {
+    output.milestone('no host is left to look at');
+    return;
+  }
+  host.superviseToolstack((text) => output.milestone(text));
+  output.milestone(`host ${host.hostId} (${host.plan.label}) stays up`);
+  output.milestone('in another terminal: hostloom xl list, hostloom xl dmesg');
+  output.milestone('Ctrl-C ends it');
+  const interrupted = new Promise<void>((settle) => {
+    signal.addEventListener('abort', () => settle(), { once: true });
+    if (signal.aborted) settle();
+  });
+  const gone = host.gone.then(({ message }) => output.milestone(message));
+  await Promise.race([interrupted, gone]);
 }
 
 /** `--attempts` replaces the scenario's number wherever the timeline used it. */

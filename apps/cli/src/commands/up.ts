@@ -32,6 +32,7 @@ export async function upCommand(
   try {
     const host = await HostInstance.start({ plan, logDir, onPhase: (text) => output.progress(text) }, signal);
     try {
+      host.superviseToolstack((text) => output.line(text));
       output.line(`host ${host.hostId} is up (${plan.label}); logs in ${logDir}`);
       output.line('in another terminal: hostloom xl list, hostloom xl create FILE.cfg, hostloom xl dmesg');
       output.line('Ctrl-C ends it');

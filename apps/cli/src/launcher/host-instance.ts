@@ -9,6 +9,7 @@ import type { GuestCommand } from '#model/guest/guest-spec';
 import { removeKeys } from '#wire/acl';
 import { connect, type RedisEndpoint } from '#wire/connection';
 import { bootControl, type ControlClient, openControl, xlControl } from '#wire/control';
+import { EXIT_HOST_GONE } from '#wire/environment';
 import { type GuestReply, type GuestRequest, guestControl } from '#wire/guest-messages';
 import { type HvReply, type HvRequest, hvControl } from '#wire/hv-messages';
 import type { XlReply, XlRequest } from '#wire/messages';
@@ -28,6 +29,9 @@ const XL_TAKE_MS = 10_000;
 export const XL_REPLY_MS = 120_000;
 const AGENT_WAIT_MS = 10_000;
 const FAREWELL_MS = 500;
+/** A toolstack that ends so often within a minute will not do better the next time. */
+const RESTARTS_MAX = 5;
+const RESTARTS_WITHIN_MS = 60_000;
 
 type ReplyOf<O extends HvRequest['op']> = Extract<HvReply, { op: O }>;
 
@@ -77,6 +81,9 @@ export class HostInstance {
   #environment: Record<string, string> = {};
   #hypervisor: HostProcess | null = null;
   #toolstack: HostProcess | null = null;
+  /** Who is told that a toolstack that died was started anew; null: its death is the host's end. */
+  #onRestart: ((text: string) => void) | null = null;
+  readonly #restarts: number[] = [];
   #agentCount = 0;
   #hv: ControlClient<HvRequest, HvReply> | null = null;
   #xl: ControlClient<XlRequest, XlReply> | null = null;
@@ -154,11 +161,22 @@ export class HostInstance {
     void client?.then((open) => open.close()).catch(() => {});
   }
 
-  /** SIGKILL, as a scenario asks for: no sign that something is wrong. */
+  /** SIGKILL, as a scenario asks for: no sign that something is wrong. A toolstack is started anew, as its service would be. */
   kill(what: 'hypervisor' | 'toolstack'): void {
+    const toolstack = this.#toolstack;
+    if (what === 'toolstack') {
+      toolstack?.kill();
+      void toolstack?.exited.then(() => this.#restartToolstack());
+      return;
+    }
     // Without a hypervisor the toolstack ends by itself, and is right to.
-    if (what === 'hypervisor') this.#toolstack?.expectEnd();
-    (what === 'hypervisor' ? this.#hypervisor : this.#toolstack)?.kill();
+    toolstack?.expectEnd();
+    this.#hypervisor?.kill();
+  }
+
+  /** From now on a toolstack that dies is replaced, and `say` is told. */
+  superviseToolstack(say: (text: string) => void): void {
+    this.#onRestart = say;
   }
 
   get hypervisorPid(): number {
@@ -231,11 +249,37 @@ export class HostInstance {
 
   #startToolstack(): HostProcess {
     const { policies, timeScale } = this.plan;
-    const knobs = { libxlPodCheck: policies['libxl-pod-check'], timeScale, agentWaitMs: AGENT_WAIT_MS };
+    const knobs = {
+      libxlPodCheck: policies['libxl-pod-check'],
+      rdmParser: policies['rdm-parser'],
+      squeezed: policies.squeezed === 'on',
+      timeScale,
+      agentWaitMs: AGENT_WAIT_MS,
+    };
     return this.#spawn('toolstack', {
       HOSTLOOM_CONFIG: join(this.#directory, 'host.json'),
       HOSTLOOM_TOOLSTACK: JSON.stringify(knobs),
     });
+  }
+
+  /** Domains live on without it; the new one finds their records in xenstore. */
+  #restartToolstack(why?: string): void {
+    if (this.#stopping !== null || this.#hypervisor?.ended) return;
+    const now = Date.now();
+    this.#restarts.push(now);
+    const recent = this.#restarts.filter((at) => now - at < RESTARTS_WITHIN_MS);
+    if (recent.length > RESTARTS_MAX) {
+      this.#lost(`the toolstack ended ${recent.length} times within a minute`);
+      return;
+    }
+    this.#toolstack = this.#startToolstack();
+    const say = this.#onRestart;
+    if (!why || !say) return;
+    const { ready } = this.#toolstack;
+    ready.then(
+      () => say(`${why}; it was started anew and knows its domains again`),
+      () => {}, // its end is noticed by itself
+    );
   }
 
   /** One that dies is replaced, as a service manager would; not dom0's, for there is nothing without dom0. */
@@ -269,6 +313,10 @@ export class HostInstance {
       void child.exited.then(({ code, signal, unexpected }) => {
         if (!unexpected) return;
         const how = signal ? `was ended by ${signal}` : `ended with status ${code}`;
+        if (app === 'toolstack' && this.#onRestart && code !== EXIT_HOST_GONE) {
+          this.#restartToolstack(`the toolstack ${how}`);
+          return;
+        }
         this.#lost(
           `the ${app} ${how}${child.lastWords ? `: ${child.lastWords.split('\n').slice(-3).join(' / ')}` : ''}`,
         );
@@ -278,12 +326,12 @@ export class HostInstance {
 
   async #placeDom0(): Promise<void> {
     const { dom0, epoch } = await this.hv({ op: 'info' });
-    const { credentials, incarnation } = await this.hv({ op: 'grant', domid: dom0.domid });
+    const { credentials, incarnation, faults } = await this.hv({ op: 'grant', domid: dom0.domid });
     const boot = await openControl(this.redis, this.hostId, bootControl);
     try {
       // Through JSON: a specification is plain data, its readonly arrays are not zod's.
       const guest = JSON.parse(JSON.stringify(dom0Spec(this.plan, dom0.domid)));
-      await boot.request({ domid: dom0.domid, incarnation, epoch, credentials, guest }, BOOT_TIMEOUT_MS);
+      await boot.request({ domid: dom0.domid, incarnation, epoch, credentials, guest, faults }, BOOT_TIMEOUT_MS);
     } finally {
       await boot.close();
     }

@@ -7,7 +7,7 @@ import type { Assertion, Scenario, Twin } from '#formats/scenario';
 import { formatSbdf } from '#model/frames/addresses';
 import { RunDirectory } from '#report/run-directory';
 import { type AssertionOutcome, judgeRun, judgeTwin, type RunResult, type TwinResult } from '#report/verdict';
-import { HostGone } from '../launcher/host-instance.ts';
+import { HostGone, type HostInstance } from '../launcher/host-instance.ts';
 import { assertionText } from './assertion-text.ts';
 import { checkGuests } from './guest-checks.ts';
 import { messagesOf } from './messages.ts';
@@ -31,6 +31,11 @@ export interface ScenarioRunOptions {
   readonly signal: AbortSignal;
   readonly progress: (text: string) => void;
   readonly onTwin: (result: TwinResult) => void;
+  /**
+   * The host of the last twin (of the one asked for, if one was) stays up, and goes when this settles, called when the run is
+   * written; `host` is null if there is none.
+   */
+  readonly onKept: ((host: HostInstance | null, run: ScenarioRun) => Promise<void>) | null;
 }
 
 export interface ScenarioRun {
@@ -47,19 +52,33 @@ export async function runScenario(options: ScenarioRunOptions): Promise<Scenario
   const startedAt = new Date();
   await mkdir(options.runsDir, { recursive: true });
   const run = await RunDirectory.create(options.runsDir, scenario.name, startedAt);
+  const done: (TwinRun | TwinResult)[] = [];
   try {
-    const done = await playTwins(options, run, twins);
+    await playTwins(options, run, twins, done);
     const runs = done.filter((twin) => 'state' in twin);
-    for (const { twin } of runs) await addHistory(run, twin);
+    const kept = runs.find((played) => played.kept !== null) ?? null;
+    for (const { twin } of runs) if (twin !== kept?.twin) await addHistory(run, twin);
     const compared = compareTwins(
       twins,
       done.map((twin) => ('state' in twin ? twin.result : twin)),
     );
     const result = runResult(options, twins, compared, startedAt);
     await writeFiles(run, runs, result);
-    return { result, path: run.path };
+    const written = { result, path: run.path };
+    await options.onKept?.(kept?.kept ?? null, written);
+    return written;
   } finally {
+    await stopKept(run, done);
     await run.close();
+  }
+}
+
+/** Only then its hypervisor has written its history to the end. */
+async function stopKept(run: RunDirectory, done: readonly (TwinRun | TwinResult | undefined)[]): Promise<void> {
+  for (const played of done) {
+    if (!played || !('kept' in played) || !played.kept) continue;
+    await played.kept.stop();
+    await addHistory(run, played.twin);
   }
 }
 
@@ -68,17 +87,19 @@ async function playTwins(
   options: ScenarioRunOptions,
   run: RunDirectory,
   twins: readonly Twin[],
-): Promise<(TwinRun | TwinResult)[]> {
+  done: (TwinRun | TwinResult)[],
+): Promise<void> {
   const { signal, progress, onTwin } = options;
   const races = twins.some(({ dom0 }) => dom0.workload.some((workload) => workload.run === 'nic'));
-  const done: (TwinRun | TwinResult)[] = [];
+  const keptTwin = twins.find(({ name }) => name === options.twin) ?? twins.at(-1);
   let next = 0;
   const play = async (): Promise<void> => {
     for (let index = next++; index < twins.length; index = next++) {
       signal.throwIfAborted();
       const twin = twins[index] as Twin; // index is in range
       const head = twins.length === 1 ? twin.name : `[${index + 1}/${twins.length}] ${twin.name}`;
-      const played = await twinOrUnknown(options, run, twin, (text) => progress(`${head}: ${text}`));
+      const keep = options.onKept !== null && twin === keptTwin;
+      const played = await twinOrUnknown(options, run, twin, keep, (text) => progress(`${head}: ${text}`));
       done[index] = played;
       onTwin('state' in played ? played.result : played);
     }
@@ -86,7 +107,6 @@ async function playTwins(
   const lanes = races ? 1 : Math.min(SIDE_BY_SIDE, availableParallelism(), twins.length);
   const ended = await Promise.allSettled(Array.from({ length: lanes }, play));
   for (const lane of ended) if (lane.status === 'rejected') throw lane.reason;
-  return done;
 }
 
 /** The twin asked for, and those its assertions compare it with. */
@@ -105,11 +125,12 @@ async function twinOrUnknown(
   { scenario, signal }: ScenarioRunOptions,
   run: RunDirectory,
   twin: Twin,
+  keep: boolean,
   progress: (text: string) => void,
 ): Promise<TwinRun | TwinResult> {
   const startedUs = nowUs();
   try {
-    return await runTwin({ scenario, twin, run, signal, progress });
+    return await runTwin({ scenario, twin, run, signal, progress, keep });
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof Error)) throw error;

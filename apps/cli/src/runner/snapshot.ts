@@ -66,7 +66,7 @@ export async function takeSnapshot(state: TwinState): Promise<Snapshot> {
   return {
     counters,
     wire,
-    locks: rows.filter(({ lockCnt }) => lockCnt > 0).map((row) => lockRow(row, domains)),
+    locks: rows.filter(({ lockCnt }) => lockCnt > 0).map(lockRow),
     profilingNs: elapsedNs,
     domains,
     focus,
@@ -84,16 +84,12 @@ interface WireLockRow {
   readonly inXen: boolean;
 }
 
-/** A domain's locks are numbered by its slot; dom0 has the first. Locks of units and devices are the host's. */
-function lockRow(
-  { name, scope, lockCnt, blockCnt, holdNs, waitNs, inXen }: WireLockRow,
-  domains: readonly DomainInfo[],
-): LockProfileRow {
+/** Locks of units and devices are the host's. */
+function lockRow({ name, scope, lockCnt, blockCnt, holdNs, waitNs, inXen }: WireLockRow): LockProfileRow {
   const counts = { lockCnt, blockCnt, holdNs, blockNs: waitNs, inXen };
   if (scope === GLOBAL) return { scope: 'global', name, ...counts };
   if (!DOMAIN_LOCKS.has(name)) return { scope: 'global', name: `${name} ${scope}`, ...counts };
-  if (scope === 0 || domains.length === 0) return { scope: 0, name, ...counts };
-  return { scope, name: `${name} (slot)`, ...counts };
+  return { scope, name, ...counts };
 }
 
 async function focusSnapshot(state: TwinState, guest: string, domid: number): Promise<FocusSnapshot> {

@@ -101,6 +101,28 @@ export function stepText(step: Step): string {
 /** A step whose repetitions are the scenario's attempts: refused again and again. */
 export const isAttempted = (step: Step): boolean => step.times > 1 && step.expectError !== null;
 
+/** A memory workload in a guest whose PoD entries the timeline then waits for: each frame it touches first is an attempt. */
+export const touchesPod = (step: Step, timeline: readonly Step[]): boolean =>
+  step.do === 'start' &&
+  step.workload.run === 'memory' &&
+  timeline.some(
+    (other) => other.do === 'wait-for' && other.condition.check === 'pod' && other.condition.guest === step.guest,
+  );
+
+/** Touches of the host's CPUs that trapped and were populated; a superpage takes one. */
+async function podTouches(state: TwinState): Promise<number> {
+  const { counters } = await state.counters();
+  return (counters['pod.populate4k'] ?? 0) + (counters['pod.populate2m'] ?? 0);
+}
+
+/** What was touched since is the run's attempts. */
+export async function countPodTouches(state: TwinState): Promise<void> {
+  const before = state.podTouchesBefore;
+  if (before === null) return;
+  state.podTouchesBefore = null;
+  state.attempts += (await podTouches(state)) - before;
+}
+
 /** Runs a step as often as it says. Throws StepFailed, or what the signal was aborted with. */
 export async function runStep(step: Step, context: StepContext): Promise<void> {
   const { state } = context;
@@ -194,6 +216,7 @@ async function start(step: StepOf<'start'>, { state, signal }: StepContext): Pro
   const workload = workloadSpec(step.workload, kernelNeeds(state.twin.timeline));
   if (!workload) return `${step.workload.run} is part of a guest's boot: write it under the guest's \`workload\``;
   await untilRunning(step, domid, { state, signal });
+  if (touchesPod(step, state.twin.timeline)) state.podTouchesBefore ??= await podTouches(state);
   await state.host.command(domid, { do: 'start', workload });
   return null;
 }
@@ -206,6 +229,7 @@ async function stop(step: StepOf<'stop'>, { state }: StepContext): Promise<strin
   const own = step.guest === DOM0 ? state.twin.dom0.workload : guestOf(state, step.guest).workload;
   for (const id of new Set(idsOf([...own, ...started], step.workload)))
     await state.host.command(domid, { do: 'stop', id });
+  if (step.workload === 'memory') await countPodTouches(state);
   return null;
 }
 

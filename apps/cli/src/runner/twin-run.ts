@@ -11,7 +11,7 @@ import { evaluate, isLive, violationCounts } from './evaluate.ts';
 import { Observer } from './observer.ts';
 import { judgeFaults } from './run-judgements.ts';
 import { type Snapshot, takeSnapshot } from './snapshot.ts';
-import { isAttempted, runStep, StepFailed, stepText, untilDue } from './steps.ts';
+import { countPodTouches, isAttempted, runStep, StepFailed, stepText, touchesPod, untilDue } from './steps.ts';
 import { describeFault, eventsOf, violationsOf } from './telling.ts';
 import { nowUs, TwinState } from './twin-state.ts';
 
@@ -24,6 +24,8 @@ export interface TwinRunOptions {
   readonly run: RunDirectory;
   readonly signal: AbortSignal;
   readonly progress: (text: string) => void;
+  /** The host is left up; whoever gets the result stops it. */
+  readonly keep: boolean;
 }
 
 /** A twin's result, and what the files of the run are written from. */
@@ -32,15 +34,18 @@ export interface TwinRun {
   readonly result: TwinResult;
   readonly state: TwinState;
   readonly snapshot: Snapshot | null;
+  /** Still up, where that was asked for. */
+  readonly kept: HostInstance | null;
 }
 
 /** A host that cannot even be started: the twin is unknown, with the reason. */
 export async function runTwin(options: TwinRunOptions): Promise<TwinRun> {
-  const { scenario, twin, run, signal, progress } = options;
+  const { scenario, twin, run, signal, progress, keep } = options;
   const logDir = join(run.path, 'logs', twin.name);
   const plan = planOfTwin(scenario.name, twin);
   const host = await HostInstance.start({ plan, logDir, onPhase: progress }, signal);
   const state = new TwinState(twin, host, new Observer(host));
+  let kept = false;
   const aborter = new AbortController();
   const abort = (): void => aborter.abort(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
@@ -50,15 +55,17 @@ export async function runTwin(options: TwinRunOptions): Promise<TwinRun> {
     signal.throwIfAborted();
     progress('looking at what is left');
     const { live, snapshot } = await lookAtTheEnd(state);
-    await host.stopProcesses();
+    if (!keep) await host.stopProcesses();
     const complete = await state.observer.drain();
     const assertions = [...steps, ...(await allAssertions(state, live))];
-    return { twin, state, snapshot, result: resultOf(state, snapshot, assertions, complete) };
+    const result = resultOf(state, snapshot, assertions, complete);
+    kept = keep && !host.isGone;
+    return { twin, state, snapshot, result, kept: kept ? host : null };
   } finally {
     signal.removeEventListener('abort', abort);
-    await host.stopProcesses();
+    if (!kept) await host.stopProcesses();
     await state.close();
-    await host.stop();
+    if (!kept) await host.stop();
   }
 }
 
@@ -78,7 +85,10 @@ async function playTimeline(
       return [stepOutcome(step, error)];
     }
   }
-  const counts = timeline.some((step) => step.do === 'gpu-dma' || step.do === 'create-beside' || isAttempted(step));
+  await countPodTouches(state);
+  const counts = timeline.some(
+    (step) => step.do === 'gpu-dma' || step.do === 'create-beside' || isAttempted(step) || touchesPod(step, timeline),
+  );
   if (!counts) return [];
   const enough = state.attempts >= attempts;
   return [

@@ -45,6 +45,8 @@ export class TwinState {
   /** Names of all domains that existed, by domid. */
   readonly names = new Map<number, string>([[DOM0_DOMID, DOM0]]);
   attempts = 0;
+  /** Touches of PoD frames before a memory workload began whose touches are the attempts; null: none runs. */
+  podTouchesBefore: number | null = null;
   /** A step of the timeline killed the hypervisor. */
   hypervisorKilled = false;
   #xenstore = new Map<number, DomainXenstore>();

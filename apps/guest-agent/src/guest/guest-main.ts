@@ -68,9 +68,10 @@ async function followTarget(xenstore: DomainXenstore, vcpus: Vcpus): Promise<voi
 }
 
 function startKernel(placement: GuestPlacement, clients: readonly HypercallClient[], xenstore: DomainXenstore): Vcpus {
-  const { spec } = placement;
+  const { spec, faults } = placement;
   return new Vcpus({
     spec,
+    faults,
     send: (vcpu, calls) => {
       const client = clients[vcpu];
       if (!client) throw new RangeError(`d${spec.domid} has no vCPU ${vcpu}`);

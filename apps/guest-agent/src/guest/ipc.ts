@@ -1,6 +1,7 @@
 // What a supervisor and its guest process say to each other over the channel between them. Both are of one build; the guest's
 // hostile side is its domain's queues, not this.
 import type { GuestCommand, GuestEventName, GuestEvents, GuestSpec } from '#model/guest/guest-spec';
+import type { FaultPlan } from '#model/shared-memory/fault-plan';
 import type { UserCredentials } from '#wire/acl';
 import type { RedisEndpoint } from '#wire/connection';
 
@@ -12,6 +13,8 @@ export interface GuestPlacement {
   readonly incarnation: number;
   readonly credentials: UserCredentials;
   readonly spec: GuestSpec;
+  /** Faults for its vCPUs. */
+  readonly faults: FaultPlan;
 }
 
 export type ToGuest =

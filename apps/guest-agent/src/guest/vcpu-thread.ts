@@ -5,10 +5,13 @@ import { bootGuest, type GuestShared } from '#model/guest/boot';
 import { GuestKernel } from '#model/guest/guest-kernel';
 import { GuestPanic } from '#model/guest/guest-panic';
 import type { GuestCommand, GuestSink, GuestSpec } from '#model/guest/guest-spec';
-import { shutdownReason } from '#model/hypercall/calls';
+import { type Hypercalls, shutdownReason } from '#model/hypercall/calls';
+import type { FaultPlan } from '#model/shared-memory/fault-plan';
 import { installSeam } from '#model/shared-memory/step';
+import { faultSeam } from '#wire/fault-seam';
 import { PortHypercalls, SyncPort, type SyncPortEnd, SyncPortError } from '#wire/sync-port-thread';
 import type { TimedEvent } from './ipc.ts';
+import { SteppedHypercalls } from './stepped-hypercalls.ts';
 
 export interface VcpuThreadData {
   readonly vcpu: number;
@@ -17,6 +20,7 @@ export interface VcpuThreadData {
   readonly inbox: MessagePort;
   /** The guest's clock starts here, in ms of the machine's. */
   readonly bootedAt: number;
+  readonly faults: FaultPlan;
   /** The boot CPU gets the specification and makes the shared state; the others are given that. */
   readonly boot: { readonly spec: GuestSpec } | { readonly shared: GuestShared };
 }
@@ -41,7 +45,7 @@ const sink: GuestSink = {
 };
 
 /** A kernel that finds no memory to run in ends as any panicking kernel does. */
-function boot(spec: GuestSpec, port: PortHypercalls): GuestShared | null {
+function boot(spec: GuestSpec, port: Hypercalls): GuestShared | null {
   try {
     const shared = bootGuest(spec, port, sink);
     tell({ say: 'booted', shared });
@@ -69,11 +73,13 @@ function run(kernel: GuestKernel, port: SyncPort, timeScale: number): void {
   }
 }
 
-installSeam({ nowNs: () => performance.now() * 1e6 });
+let kernel: GuestKernel | undefined;
+const extendWatchdog = (ms: number): void => kernel?.extendWatchdog(ms);
+installSeam(faultSeam(data.faults, { process: 'guest', cpu: data.vcpu, extendWatchdog }));
 data.inbox.unref();
 const port = new SyncPort(data.end);
-const hypercalls = new PortHypercalls(port);
-let kernel: GuestKernel | undefined;
+const { domid } = 'shared' in data.boot ? data.boot.shared.spec : data.boot.spec;
+const hypercalls = new SteppedHypercalls(new PortHypercalls(port), domid);
 try {
   const shared = 'shared' in data.boot ? data.boot.shared : boot(data.boot.spec, hypercalls);
   if (shared) {

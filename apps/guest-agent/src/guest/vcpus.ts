@@ -5,6 +5,7 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { GuestShared } from '#model/guest/boot';
 import type { GuestCommand, GuestSpec } from '#model/guest/guest-spec';
 import type { Call } from '#model/hypercall/calls';
+import type { FaultPlan } from '#model/shared-memory/fault-plan';
 import type { Answers } from '#wire/answer-codec';
 import { type SyncPortServer, serveSyncPort } from '#wire/sync-port';
 import type { TimedEvent } from './ipc.ts';
@@ -12,6 +13,7 @@ import type { FromVcpu, VcpuThreadData } from './vcpu-thread.ts';
 
 export interface VcpusOptions {
   readonly spec: GuestSpec;
+  readonly faults: FaultPlan;
   readonly send: (vcpu: number, calls: readonly Call[]) => Promise<Answers>;
   readonly onEvent: (event: TimedEvent) => void;
   /** The kernel runs no more: it has shut its domain down. Called once. */
@@ -52,7 +54,14 @@ export class Vcpus {
   #start(vcpu: number, boot: VcpuThreadData['boot']): void {
     const port = serveSyncPort((calls) => this.#send(vcpu, calls));
     const { port1: ours, port2: inbox } = new MessageChannel();
-    const data: VcpuThreadData = { vcpu, end: port.end, inbox, bootedAt: this.#bootedAt, boot };
+    const data: VcpuThreadData = {
+      vcpu,
+      end: port.end,
+      inbox,
+      bootedAt: this.#bootedAt,
+      boot,
+      faults: this.#options.faults,
+    };
     const worker = new Worker(new URL(`./vcpu-thread${extname(import.meta.url)}`, import.meta.url), {
       workerData: data,
       transferList: [...port.transfer, inbox],

@@ -1,5 +1,6 @@
 // What the main thread and an operation thread say to each other, beside the synchronous port between them.
 import type { DeviceConfig } from '#model/host-config';
+import type { MemoryMapEntry } from '#model/hypercall/calls';
 import type { HostCaps } from '#model/toolstack/build-info';
 import type { SyncPortEnd } from '#wire/sync-port-thread';
 
@@ -8,6 +9,7 @@ export interface HostFacts {
   readonly devices: readonly DeviceConfig[];
   readonly caps: HostCaps;
   readonly physBits: number;
+  readonly memoryMap: readonly MemoryMapEntry[];
 }
 
 export interface OperationThreadData {
@@ -29,6 +31,7 @@ export const service = {
   xsRead: 'xs-read',
   xsWrite: 'xs-write',
   xsRemove: 'xs-remove',
+  xsList: 'xs-list',
   xsRemoveDomain: 'xs-remove-domain',
   pause: 'pause',
 } as const;

@@ -21,6 +21,7 @@ const xenstore: Xenstore = {
   read: (domid, path) => port.request({ ask: service.xsRead, args: [domid, path] }) as string | null,
   write: (domid, path, value) => void port.request({ ask: service.xsWrite, args: [domid, path, value] }),
   remove: (domid, path) => void port.request({ ask: service.xsRemove, args: [domid, path] }),
+  list: (domid, path) => port.request({ ask: service.xsList, args: [domid, path] }) as string[],
   removeDomain: (domid) => void port.request({ ask: service.xsRemoveDomain, args: [domid] }),
 };
 

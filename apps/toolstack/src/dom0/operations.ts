@@ -6,14 +6,9 @@ import { createDomain } from '#model/toolstack/domain-builder';
 import { pciAttach, pciDetach, rebootDomain } from '#model/toolstack/domain-ops';
 import { memMax, memoryNodes, memSet, setMemoryTarget } from '#model/toolstack/memory-ops';
 import { assignableDevices, makeAssignable, unmakeAssignable } from '#model/toolstack/pci-assignment';
-import type { Operation, OpResult, ToolstackPorts } from '#model/toolstack/ports';
-import { squeeze, swapMemory } from '#model/toolstack/squeezed-loop';
-
-/** squeezed's balance: every guest at the same fraction of its range, with so much left free. */
-function* balance(ports: ToolstackPorts, keepFreeKb: number): Operation<OpResult> {
-  const enough = (freeKb: number): boolean => freeKb >= keepFreeKb;
-  return yield* squeeze(ports, { wantedFreeKb: keepFreeKb, enough, shortcut: true });
-}
+import type { Operation, ToolstackPorts } from '#model/toolstack/ports';
+import { autoBalance, balance, swapMemory } from '#model/toolstack/squeezed-loop';
+import { login } from '#model/toolstack/squeezed-reservations';
 
 const operations = {
   createDomain,
@@ -28,7 +23,9 @@ const operations = {
   makeAssignable,
   unmakeAssignable,
   assignableDevices,
+  login,
   balance,
+  autoBalance,
   swapMemory,
 } as const;
 

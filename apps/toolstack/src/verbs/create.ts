@@ -1,5 +1,8 @@
 // xl create FILE [key=value…]: the file's text is read, the domain built, its guest placed and started.
-import { type GuestConfigError, parseGuestConfig } from '#model/toolstack/guest-config';
+import { logText } from '#formats/xl-output';
+import { parseGuestConfig } from '#model/toolstack/guest-config';
+import type { GuestConfigError } from '#model/toolstack/guest-config-reader';
+import { libxlAt, libxlError } from '#model/toolstack/libxl-log';
 import type { XlReply } from '#wire/messages';
 import { decodeCreate } from '#wire/xl-create';
 import { replyOf } from './result.ts';
@@ -13,7 +16,7 @@ function explain({ line, message, remedy }: GuestConfigError, source: string): s
 export const create: Verb = async (xl, args): Promise<XlReply> => {
   const request = read(args);
   const { source, text, kernel } = request;
-  const parsed = parseGuestConfig(text, source);
+  const parsed = parseGuestConfig(text, source, { rdmParser: xl.config.knobs.rdmParser });
   const stdout = `Parsing config from ${source}\n`;
   const warnings = parsed.warnings.map((warning) => `${warning}\n`).join('');
   if (!parsed.ok) {
@@ -22,7 +25,9 @@ export const create: Verb = async (xl, args): Promise<XlReply> => {
   }
   const { config } = parsed;
   if ((await domainList(xl)).some(({ name }) => name === config.name)) {
-    return { ...refused(`libxl: error: Domain with name "${config.name}" already exists.`), stdout };
+    // libxl has made a domain by then and names its number; here none is made.
+    const taken = libxlError(libxlAt.nameTaken, `Domain with name "${config.name}" already exists.`);
+    return { ...refused(`${warnings}${logText(taken)}`), stdout };
   }
   const reply = replyOf(await xl.domains.create(config, kernel), stdout);
   return { ...reply, stderr: warnings + reply.stderr };

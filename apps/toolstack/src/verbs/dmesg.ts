@@ -1,7 +1,9 @@
 // xl dmesg: the hypervisor's console ring.
+import { readArguments } from './arguments.ts';
 import { printed, type Verb } from './verb.ts';
 
-export const dmesg: Verb = async ({ dom0 }) => {
+export const dmesg: Verb = async ({ dom0 }, args) => {
+  readArguments('dmesg', args, 0);
   let text = '';
   let from = 0;
   for (;;) {

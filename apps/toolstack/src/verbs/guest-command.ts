@@ -7,7 +7,8 @@ const USAGE = 'guest-command <Domain> <Json> [Event [Id [TimeoutMs]]]';
 const TIMEOUT_MS = 60_000;
 
 export const guestCommand: Verb = async (xl, [domain, json, event, id, timeout]) => {
-  const { domid } = await findDomain(xl, domain, USAGE);
+  if (domain === undefined) throw wrongArguments(USAGE);
+  const { domid } = await findDomain(xl, domain);
   const command = guestCommandSchema.safeParse(parsed(json));
   if (!command.success) return refused(`not a command of a guest: ${command.error.issues[0]?.message}`);
   const awaited =

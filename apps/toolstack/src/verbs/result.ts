@@ -1,21 +1,12 @@
-// How xl says what libxl gave back: its log on stderr, and for failures xl's own last word where it has one.
+// How xl says what libxl gave back: its log on stderr, and the status.
+import { logText } from '#formats/xl-output';
+import type { LogLine } from '#model/toolstack/libxl-log';
 import type { OpResult } from '#model/toolstack/ports';
 import type { XlReply } from '#wire/messages';
 import { EXIT_FAILURE, EXIT_OK } from './verb.ts';
 
-const lines = (level: string, texts: readonly string[]): string =>
-  texts.map((text) => `libxl: ${level}: ${text}\n`).join('');
+const texts = (lines: readonly LogLine[]): string => lines.map((line) => `${logText(line)}\n`).join('');
 
-/** What the builder tells in passing; xl shows it with -v only. */
-const isDetail = (text: string): boolean => text.startsWith('PHYSICAL MEMORY ALLOCATION');
-
-/** `ownWord`: the failure's message is xl's, not libxl's. */
-export function replyOf(result: OpResult, stdout = '', ownWord = false): XlReply {
-  if (result.ok) {
-    const warnings = result.log.filter((text) => !isDetail(text));
-    return { exitCode: EXIT_OK, stdout, stderr: lines('warning', warnings) };
-  }
-  const log = result.log.filter((text) => !isDetail(text));
-  const libxls = ownWord ? log.filter((text) => text !== result.message) : log;
-  return { exitCode: EXIT_FAILURE, stdout, stderr: lines('error', libxls) + (ownWord ? `${result.message}\n` : '') };
+export function replyOf(result: OpResult, stdout = ''): XlReply {
+  return { exitCode: result.ok ? EXIT_OK : EXIT_FAILURE, stdout, stderr: texts(result.log) };
 }

@@ -5,5 +5,5 @@ import { type Verb, wrongArguments } from './verb.ts';
 export const squeezeBalance: Verb = async (xl, [free]) => {
   const keepKib = free === undefined ? xl.config.knobs.keepFreeKib : Number(free) * 1024;
   if (!Number.isSafeInteger(keepKib) || keepKib < 0) throw wrongArguments('squeeze-balance [FreeMiB]');
-  return replyOf(await xl.domains.squeezed('balance', [keepKib]));
+  return replyOf(await xl.squeezed.run('balance', [{ ...xl.squeezed.settings(), keepFreeKb: keepKib }]));
 };

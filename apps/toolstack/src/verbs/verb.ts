@@ -3,11 +3,13 @@
 
 import { xlMessage } from '#formats/xl-output';
 import type { DomainInfo } from '#model/hypercall/calls';
+import { ERROR_INVAL } from '#model/toolstack/passthrough-policy';
 import type { XlReply } from '#wire/messages';
 import type { ToolstackConfig } from '../config.ts';
 import type { Dom0Service } from '../dom0.service.ts';
 import type { DomainsService } from '../domains.service.ts';
 import type { PlacementService } from '../placement.service.ts';
+import type { SqueezedService } from '../squeezed.service.ts';
 import type { XenstoreService } from '../xenstore.service.ts';
 
 export interface Toolstack {
@@ -15,6 +17,7 @@ export interface Toolstack {
   readonly dom0: Dom0Service;
   readonly domains: DomainsService;
   readonly placement: PlacementService;
+  readonly squeezed: SqueezedService;
   readonly xenstore: XenstoreService;
 }
 
@@ -25,26 +28,27 @@ export const EXIT_FAILURE = 1;
 /** xl's own status for a wrong command line. */
 export const EXIT_WRONG_ARGUMENTS = 2;
 
-const ERROR_INVAL = -6;
-
 export const printed = (stdout: string): XlReply => ({ exitCode: EXIT_OK, stdout, stderr: '' });
+
+const line = (text: string): string => (text === '' || text.endsWith('\n') ? text : `${text}\n`);
 
 export const refused = (stderr: string, exitCode = EXIT_FAILURE): XlReply => ({
   exitCode,
   stdout: '',
-  stderr: stderr.endsWith('\n') ? stderr : `${stderr}\n`,
+  stderr: line(stderr),
 });
 
-/** Something that ends a verb with a line on stderr. */
+/** Something that ends a verb with a line on stderr, and sometimes more on stdout. */
 export class XlFailure extends Error {
   override readonly name = 'XlFailure';
-  readonly exitCode: number;
-  constructor(text: string, exitCode = EXIT_FAILURE) {
+  readonly reply: XlReply;
+  constructor(text: string, exitCode = EXIT_FAILURE, stdout = '') {
     super(text);
-    this.exitCode = exitCode;
+    this.reply = { exitCode, stdout, stderr: line(text) };
   }
 }
 
+/** For the verbs that are not xl's. */
 export const wrongArguments = (usage: string): XlFailure => new XlFailure(`Usage: xl ${usage}`, EXIT_WRONG_ARGUMENTS);
 
 /** All domains, dom0 first. */
@@ -53,12 +57,18 @@ export async function domainList({ dom0 }: Pick<Toolstack, 'dom0'>): Promise<rea
   return infos;
 }
 
-/** A domain by its name or number, as xl's find_domain. */
-export async function findDomain(xl: Toolstack, text: string | undefined, usage: string): Promise<DomainInfo> {
-  if (text === undefined) throw wrongArguments(usage);
-  const infos = await domainList(xl);
-  const isNumber = /^\d+$/.test(text);
-  const found = infos.find((info) => (isNumber ? info.domid === Number(text) : info.name === text));
+/** A domain's number, as xl's find_domain: digits are taken as they are, whether there is such a domain or not. */
+export async function findDomid(xl: Toolstack, text: string): Promise<number> {
+  if (/^\d+$/.test(text)) return Number(text);
+  const found = (await domainList(xl)).find(({ name }) => name === text);
   if (!found) throw new XlFailure(xlMessage.invalidDomain(text, ERROR_INVAL));
+  return found.domid;
+}
+
+/** A domain that there is. */
+export async function findDomain(xl: Toolstack, text: string): Promise<DomainInfo> {
+  const domid = await findDomid(xl, text);
+  const found = (await domainList(xl)).find((info) => info.domid === domid);
+  if (!found) throw new XlFailure(xlMessage.noSuchDomain(text));
   return found;
 }

@@ -83,19 +83,25 @@ export class Fields {
 /** Hex text of an unsigned 64-bit value; negative numbers are what wrapped around. */
 export const hex = (value: number): string => `0x${BigInt.asUintN(64, BigInt(value)).toString(16)}`;
 
-/** Deep equality of JSON values; the order of keys does not matter, that of entries does. Null, or where they differ. */
-export function firstDifference(found: Json | undefined, expected: Json | undefined, path = '$'): string | null {
-  if (found === expected) return null;
-  const differ = (): string => `${path}: found ${brief(found)}, expected ${brief(expected)}`;
-  if (found === null || expected === null || typeof found !== 'object' || typeof expected !== 'object') return differ();
-  if (Array.isArray(found) !== Array.isArray(expected)) return differ();
-  const [a, b] = [found as JsonObject, expected as JsonObject]; // arrays index the same way
-  const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
+/** Where two JSON values part: the path, and what stands there on either side (undefined: nothing). */
+export interface Difference {
+  readonly path: string;
+  readonly expected: Json | undefined;
+  readonly got: Json | undefined;
+}
+
+/** Deep equality of JSON values; the order of keys does not matter, that of entries does. Null, or where they first differ. */
+export function firstDifference(got: Json | undefined, expected: Json | undefined, path = '$'): Difference | null {
+  if (got === expected) return null;
+  if (!isNode(got) || !isNode(expected) || Array.isArray(got) !== Array.isArray(expected))
+    return { path, expected, got };
+  const keys = new Set([...Object.keys(expected), ...Object.keys(got)]);
   for (const key of keys) {
-    const difference = firstDifference(a[key], b[key], `${path}.${key}`);
+    const difference = firstDifference(got[key], expected[key], `${path}.${key}`);
     if (difference !== null) return difference;
   }
   return null;
 }
 
-const brief = (value: Json | undefined): string => (JSON.stringify(value) ?? 'nothing').slice(0, 200);
+/** An object, or an array taken as one: it indexes the same way. */
+const isNode = (value: Json | undefined): value is JsonObject => typeof value === 'object' && value !== null;

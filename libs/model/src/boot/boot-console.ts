@@ -1,5 +1,5 @@
 // What Xen says while it boots, as far as the memory plane is concerned: the memory map, RMRRs, IOMMU, dom0. Lines only.
-import { formatSbdf, PAGE_SIZE } from '../frames/addresses.ts';
+import { PAGE_SIZE } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import type { E820Type, MemoryMapEntry } from '../hypercall/calls.ts';
 
@@ -23,15 +23,9 @@ export function printMemoryMap(h: Host): void {
   h.platform.printk(`System RAM: ${Math.floor(bytes / 2 ** 20)}MB (${Math.floor(bytes / 1024)}kB)`);
 }
 
-/** As `iommu=verbose` shows the parsed DMAR. */
-export function printRmrrs(h: Host): void {
-  if (!h.config.iommuEnabled) return;
-  for (const { startPfn, endPfn, devices } of h.config.rmrrs) {
-    h.platform.printk('[VT-D]found ACPI_DMAR_RMRR:');
-    for (const device of devices) h.platform.printk(`[VT-D] endpoint: ${formatSbdf(device)}`);
-    const last = (endPfn + 1) * PAGE_SIZE - 1;
-    h.platform.printk(`[VT-D]  RMRR: [${hex(startPfn * PAGE_SIZE, 8)},${hex(last, 8)}]`);
-  }
+/** As `iommu=verbose` shows the DMAR while it is read. */
+export function printDmar(h: Host): void {
+  for (const line of h.shared.dmarLines) h.platform.printk(line);
 }
 
 const pageSizes = (superpage2m: boolean, superpage1g: boolean): string =>

@@ -88,7 +88,7 @@ describe('a host that boots', () => {
     expect(() => boot(split, 1024)).toThrow(/dom0 wants 262144 pages/);
   });
 
-  it('boots 1 TiB of RAM in less than two seconds, touching only what it uses', () => {
+  it('boots 1 TiB of RAM touching only the host memory it uses', () => {
     const frames = 2 ** 28;
     const memoryMap: MemoryMapEntry[] = [
       { addr: 0, size: 2 ** 31, type: 1 },
@@ -99,11 +99,8 @@ describe('a host that boots', () => {
       { start: 2 ** 20, end: frames },
     ];
     const before = process.memoryUsage().rss;
-    const start = performance.now();
     const { d } = boot({ frames, memoryMap, heapRanges, tablePages: tablePagesFor(frames) }, 4096);
-    const ms = performance.now() - start;
     expect(d.r.totPages).toBe(4096 * 256);
-    expect(ms).toBeLessThan(2000);
     expect((process.memoryUsage().rss - before) / MIB).toBeLessThan(400);
   });
 });

@@ -7,9 +7,9 @@ import type { Domain } from '../domain/domain.ts';
 import { unpauseDomain } from '../domain/pause.ts';
 import { MAX_GFN } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
-import { bootAssignAll } from '../iommu/assign.ts';
+import { bootAssignAll } from '../iommu/hotplug.ts';
 import { INITIAL_POOL_PAGES, setPagingPool } from '../p2m/paging-pool.ts';
-import { printHap, printIommu, printLowMemory, printMemoryMap, printRmrrs } from './boot-console.ts';
+import { printDmar, printHap, printIommu, printLowMemory, printMemoryMap } from './boot-console.ts';
 import { dom0Ram, populateDom0, setDom0MemoryMap } from './dom0-memory.ts';
 
 export interface Dom0Spec {
@@ -25,14 +25,14 @@ const NO_LIMIT = 2 ** 32 - 1;
 
 export function bootHost(h: Host, dom0: Dom0Spec): void {
   printMemoryMap(h);
-  printRmrrs(h);
+  printDmar(h);
   for (const { start, end } of h.config.heapRanges) h.heap.addRange(start, end);
   printHap(h);
   const d = createDom0(h, dom0);
   printIommu(h, d.has('hapPtShare'));
   buildDom0(h, d, dom0);
   if (h.config.iommuEnabled) bootAssignAll(h);
-  finishCreation(d);
+  finishCreation(h, d);
   unpauseDomain(d);
   printLowMemory(h);
 }

@@ -1,5 +1,5 @@
-// A domain's claim: pages promised to it and not yet allocated. The domain's figure changes under its page_alloc lock, the
-// host's sum under the heap lock inside it, so neither is ever seen without the other by an allocation of the domain.
+// A domain's claim: pages promised to it and not yet allocated. The domain's figure and the host's sum change together under
+// the heap lock (heap.ts), where an allocation uses them up too. The page_alloc lock around it keeps tot_pages still.
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import type { Domain } from './domain.ts';
@@ -13,16 +13,13 @@ export function setClaim(h: Host, d: Domain, pages: number): number {
   try {
     if (d.dying) return -errno.EINVAL;
     if (pages === 0) {
-      h.heap.unclaim(d.r.outstandingPages);
-      d.r.outstandingPages = 0;
+      h.heap.unclaim(d.r);
       return 0;
     }
     if (d.r.outstandingPages > 0) return -errno.EINVAL;
     if (pages <= d.r.totPages || pages > d.r.maxPages) return -errno.EINVAL;
     const need = pages - d.r.totPages;
-    if (!h.heap.claim(need)) return -errno.ENOMEM;
-    d.r.outstandingPages = need;
-    return 0;
+    return h.heap.claim(d.r, need) ? 0 : -errno.ENOMEM;
   } finally {
     d.locks.pageAlloc.unlock();
   }
@@ -31,7 +28,6 @@ export function setClaim(h: Host, d: Domain, pages: number): number {
 /** Death: the promise is void (Xen's domain_kill). */
 export function dropClaim(h: Host, d: Domain): void {
   d.locks.pageAlloc.lock();
-  h.heap.unclaim(d.r.outstandingPages);
-  d.r.outstandingPages = 0;
+  h.heap.unclaim(d.r);
   d.locks.pageAlloc.unlock();
 }

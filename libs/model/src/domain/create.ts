@@ -9,6 +9,7 @@ import { p2mInit, p2mTeardown } from '../p2m/lifecycle.ts';
 import type { Domain } from './domain.ts';
 import { domainFeature, domainRecord, domainState } from './domain-record.ts';
 import { allocAnonymous, freeAnonymous } from './memory.ts';
+import { dropPendingScrub } from './pending-scrub.ts';
 
 export interface DomainSpec {
   /** 0 = the next unused number. */
@@ -103,8 +104,9 @@ export function freeSharedInfo(h: Host, d: Domain): void {
 }
 
 /** First unpause: the builder is done. */
-export function finishCreation(d: Domain): void {
+export function finishCreation(h: Host, d: Domain): void {
   if (d.r.creationFinished !== 0) return;
+  dropPendingScrub(h, d);
   d.r.creationFinished = 1;
   Atomics.compareExchange(d.r.words, domainRecord.at.state, domainState.building, domainState.live);
 }

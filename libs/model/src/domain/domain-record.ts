@@ -23,6 +23,7 @@ export const POD_MRP_SLOTS = 32;
 export const MAX_IDENTITY_MAPS = 64;
 export const MAX_IOMEM_RANGES = 64;
 export const MAX_MEMORY_MAP = 128;
+const MAX_LOGDIRTY_RANGES = 16;
 
 export const domainRecord = defineRecord('domain', {
   // written once at creation, or under the domain list lock
@@ -48,6 +49,7 @@ export const domainRecord = defineRecord('domain', {
   pendingFrees: 'i32',
   /** Frame that the release of its memory resumes at (domctl lock). */
   relinquishAt: 'f64',
+  /** Time that pCPUs spent on its calls and accesses. The model has no clock: the process around it writes this, by one thread. */
   cpuTimeUs: 'f64',
   /** Frame of the shared-info page + 1 (Xen's page, shown to the guest on request); 0 = none. */
   sharedInfo: 'f64',
@@ -59,8 +61,17 @@ export const domainRecord = defineRecord('domain', {
   deferFlush: 'i32',
   needFlush: 'i32',
   nrForeign: 'f64',
-  /** Frames handed to the p2m by RMRR/MMIO: identity + direct mappings in place */
-  nrMmio: 'f64',
+  /** 1: every changeable gfn is, or will be when touched, log-dirty. */
+  globalLogdirty: 'i32',
+  /** gfns that are log-dirty by themselves, as [first, last]. */
+  logdirtyRanges: ['f64', MAX_LOGDIRTY_RANGES * 2],
+  logdirtyRangeCount: 'i32',
+  /** Leaves of type ioreq_server. */
+  ioreqEntryCount: 'f64',
+  /** Id + 1 of the ioreq server that has claimed them; 0 = none. */
+  ioreqServer: 'i32',
+  /** It claims their writes (XEN_DMOP_IOREQ_MEM_ACCESS_WRITE). */
+  ioreqFlags: 'i32',
 
   // pod lock
   podSuper: ['f64', 3],
@@ -76,12 +87,32 @@ export const domainRecord = defineRecord('domain', {
   // page_alloc lock
   totPages: 'f64',
   maxPages: 'f64',
+  /** A block of it that populate_physmap has not scrubbed to its end: first frame + 1 (0 = none), order, frames done. */
+  pendingScrub: 'f64',
+  pendingScrubOrder: 'i32',
+  pendingScrubDone: 'f64',
+
+  // heap lock
   /** Claimed and not yet allocated. */
   outstandingPages: 'f64',
 
   // paging lock
   pool: ['f64', 3],
   poolTotal: 'f64',
+  /** 1: writes are logged (Xen's PG_log_dirty). */
+  logDirty: 'i32',
+  /** Top table of the dirty bitmap; 0 = none yet. */
+  dirtyRoot: 'f64',
+  dirtyCount: 'f64',
+  dirtyFailedAllocs: 'f64',
+  /** A shadow_op that yielded: domid of its caller + 1, and which one it is. */
+  pagingOpBy: 'i32',
+  pagingOp: 'i32',
+  /** Video memory that a device model watches: [begin, end); both 0 = none. */
+  vramBegin: 'f64',
+  vramEnd: 'f64',
+  /** Bit per ioreq server id that exists. */
+  ioreqServers: 'i32',
 
   // IOMMU mapping lock
   /** Table index of the second-level root; 0 = none. */

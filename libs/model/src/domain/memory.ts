@@ -11,32 +11,28 @@ import { domainRecord, domainState } from './domain-record.ts';
 const C_ALLOC = counter('heap.alloc');
 const C_FREE = counter('heap.free');
 
-/** tot_pages += delta, consuming the domain's claim when it grows (as Xen's domain_adjust_tot_pages). page_alloc lock held. */
-function adjustTotPages(h: Host, d: Domain, delta: number): void {
-  d.r.totPages += delta;
-  if (delta > 0 && d.r.outstandingPages > 0) {
-    const consumed = Math.min(delta, d.r.outstandingPages);
-    d.r.outstandingPages -= consumed;
-    h.heap.unclaim(consumed);
-  }
-}
-
 /**
  * 2^order zeroed frames owned by `d`, one allocation reference each; -1 when the heap has none, `d` is dying, or max_pages
  * would be exceeded (which Xen logs). Takes page_alloc and heap locks.
  */
 export function allocDomheap(h: Host, d: Domain, order: Order): Mfn | -1 {
+  const m = allocUnscrubbed(h, d, order);
+  if (m >= 0) h.frames.scrubDirty(m as Mfn, 2 ** order);
+  return m;
+}
+
+/** As allocDomheap, but what a dead domain left in the frames is still there: the caller scrubs them (MEMF_no_scrub). */
+export function allocUnscrubbed(h: Host, d: Domain, order: Order): Mfn | -1 {
   const pages = 2 ** order;
   const { pageAlloc } = d.locks;
-  // The claim is read and consumed under one lock, or two allocations of the domain could both count on it.
   pageAlloc.lock();
   const over = d.r.totPages + pages > d.r.maxPages;
   const wanted = d.r.totPages + pages;
-  const m = over || d.dying ? -1 : h.heap.alloc(order, d.r.outstandingPages);
+  const m = over || d.dying ? -1 : h.heap.alloc(order, d.r);
   if (m >= 0) {
     h.frames.fillBlock(m as Mfn, pages, d.domid, 1, frameFlag.allocated);
     h.frames.countUse(m as Mfn, pages, 1);
-    adjustTotPages(h, d, pages);
+    d.r.totPages += pages;
   }
   pageAlloc.unlock();
   if (over) h.platform.printk(`Over-allocation for d${d.domid}: ${wanted} > ${d.r.maxPages}`);
@@ -48,6 +44,7 @@ export function allocDomheap(h: Host, d: Domain, order: Order): Mfn | -1 {
 export function allocAnonymous(h: Host): Mfn | -1 {
   const m = h.heap.alloc(0);
   if (m < 0) return -1;
+  h.frames.scrubDirty(m as Mfn, 1);
   h.frames.fillBlock(m as Mfn, 1, -1, 1, frameFlag.table);
   h.frames.countUse(m as Mfn, 1, 1);
   h.counters.add(C_ALLOC);
@@ -61,17 +58,21 @@ export function freeAnonymous(h: Host, m: Mfn): void {
   h.heap.free(m, 0);
 }
 
-/** Drops one reference; with the last one the frame is zeroed and returns to the heap (Xen's put_page). */
+/**
+ * Drops one reference; with the last one the frame returns to the heap (Xen's put_page). What a dead domain leaves is zeroed
+ * when somebody gets the frame. A living one's is zeroed here: Xen leaves that to the guest unless `scrub-domheap` is set, and a
+ * guest's kernel here does not say what it leaves behind.
+ */
 export function putPage(h: Host, m: Mfn): void {
   if (!h.frames.dropReference(m)) return;
   const owner = h.frames.ownerOf(m);
   const d = owner < 0 ? null : h.domain(owner);
   if (d) {
     d.locks.pageAlloc.lock();
-    adjustTotPages(h, d, -1);
+    d.r.totPages -= 1;
     d.locks.pageAlloc.unlock();
   }
-  h.frames.scrub(m, 1);
+  if (!d?.dying) h.frames.scrub(m, 1);
   h.frames.m2p[m] = 0;
   h.frames.fillBlock(m, 1, -1, 0, 0);
   h.frames.countUse(m, 1, -1);
@@ -136,11 +137,10 @@ function takeRun(h: Host, owner: Domid, start: number): number {
 
 function freeRun(h: Host, d: Domain, start: number, pages: number): void {
   const { frames } = h;
-  frames.scrub(start as Mfn, pages);
   frames.m2p.fill(0, start, start + pages);
   frames.fillBlock(start as Mfn, pages, -1, 0, 0);
   d.locks.pageAlloc.lock();
-  adjustTotPages(h, d, -pages);
+  d.r.totPages -= pages;
   d.locks.pageAlloc.unlock();
   h.counters.add(C_FREE, pages);
   let at = start;

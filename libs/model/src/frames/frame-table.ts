@@ -22,7 +22,7 @@ export const frameFlag = {
   freeHead: 32,
 } as const;
 
-const BYTES_PER_FRAME = 4 + 4 + 4 + 4 + 4 + 2 + 1 + 1;
+const BYTES_PER_FRAME = 4 + 4 + 4 + 4 + 4 + 2 + 1 + 1 + 1;
 const CHUNK = 512;
 
 export class FrameTable {
@@ -45,6 +45,8 @@ export class FrameTable {
   readonly flags: Uint8Array<SharedArrayBuffer>;
   /** Order of the free block that starts here, where freeHead is set. */
   readonly order: Uint8Array<SharedArrayBuffer>;
+  /** Marks of frames that are being taken out of use (heap lock; heap.ts has the values). Frees leave them alone. */
+  readonly offline: Uint8Array<SharedArrayBuffer>;
   /** Allocated frames per 2M of the host: lets a scan skip what nobody uses (and so never commits it). */
   private readonly chunkUse: Int32Array<SharedArrayBuffer>;
 
@@ -65,6 +67,7 @@ export class FrameTable {
     this.owners = new Uint16Array(buffer, take(2), frames);
     this.flags = new Uint8Array(buffer, take(1), frames);
     this.order = new Uint8Array(buffer, take(1), frames);
+    this.offline = new Uint8Array(buffer, take(1), frames);
   }
 
   /** An mfn that has an entry: RAM or not, but inside the table. */
@@ -159,6 +162,21 @@ export class FrameTable {
 
   isZero(m: Mfn): boolean {
     return this.tag[m] === 0;
+  }
+
+  /**
+   * Of a run, the frames that are not zero become so, at most `limit` of them. Answers how many frames from `m` are zero now:
+   * all, or up to where the limit was reached. Nobody else has the frames.
+   */
+  scrubDirty(m: Mfn, pages: number, limit = Number.POSITIVE_INFINITY): number {
+    let dirty = 0;
+    for (let i = 0; i < pages; i++) {
+      if (this.tag[m + i] === 0) continue;
+      if (dirty++ === 0) step(stepKind.scrub, m + i);
+      this.tag[m + i] = 0;
+      if (dirty >= limit) return i + 1;
+    }
+    return pages;
   }
 
   /** Contents become zero. */

@@ -84,14 +84,53 @@ describe('buddy allocator', () => {
     );
   });
 
-  it('keeps what others have claimed, and gives the claimer its share', () => {
+  it('keeps what others have claimed, gives the claimer its share, and uses the claim up with it', () => {
     const heap = makeHeap([[0, 1024]]);
-    expect(heap.claim(1000)).toBe(true);
-    expect(heap.claim(25)).toBe(false);
+    const mine = { outstandingPages: 0 };
+    const other = { outstandingPages: 0 };
+    expect([heap.claim(mine, 1000), heap.claim(other, 25), other.outstandingPages]).toEqual([true, false, 0]);
     expect(heap.alloc(5)).toBe(-1);
     expect(heap.alloc(4)).toBeGreaterThanOrEqual(0);
-    expect(heap.alloc(9, 1000)).toBeGreaterThanOrEqual(0);
-    heap.unclaim(1000);
-    expect(heap.alloc(5)).toBeGreaterThanOrEqual(0);
+    expect(heap.alloc(9, mine)).toBeGreaterThanOrEqual(0);
+    expect([mine.outstandingPages, heap.claimedPages, heap.allocatablePages()]).toEqual([488, 488, 8]);
+    expect(heap.alloc(4)).toBe(-1);
+    heap.unclaim(mine);
+    expect([heap.claimedPages, heap.alloc(5) >= 0]).toEqual([0, true]);
+  });
+
+  it('lets a claim go with the block that uses it up: nobody ever finds fewer pages than are free and unclaimed', () => {
+    const heap = makeHeap([[0, 64]]);
+    const mine = { outstandingPages: 0 };
+    heap.claim(mine, 48);
+    expect(heap.alloc(5, mine)).toBeGreaterThanOrEqual(0);
+    expect([heap.freePages, heap.claimedPages, heap.allocatablePages()]).toEqual([32, 16, 16]);
+    // The claimer may go beyond its claim with what is nobody's.
+    expect(heap.alloc(4, mine)).toBeGreaterThanOrEqual(0);
+    expect(heap.alloc(4, mine)).toBeGreaterThanOrEqual(0);
+    expect([mine.outstandingPages, heap.freePages]).toEqual([0, 0]);
+  });
+
+  it('takes a free frame offline out of the middle of its block, and merges it back in', () => {
+    const heap = makeHeap([[0, 1024]]);
+    expect(heap.setOffline(300 as Mfn)).toBe('offlined');
+    expect([heap.freePages, heap.offlinedPages, heap.blocks(10)]).toEqual([1023, 1, 0]);
+    const given = new Set<number>();
+    for (let m = heap.alloc(0); m >= 0; m = heap.alloc(0)) given.add(m);
+    expect([given.size, given.has(300)]).toEqual([1023, false]);
+    for (const m of given) heap.free(m as Mfn, 0);
+    expect(heap.setOnline(300 as Mfn)).toBe('offlined');
+    expect([heap.freePages, heap.offlinedPages, heap.blocks(10)]).toEqual([1024, 0, 1]);
+  });
+
+  it('keeps a used frame that was marked when its block is freed, whatever the size of that block', () => {
+    const heap = makeHeap([[0, 1024]]);
+    const block = heap.alloc(9) as Mfn;
+    const marked = [3, 4, 511].map((i) => (block + i) as Mfn);
+    expect(marked.map((m) => heap.setOffline(m))).toEqual(['offlining', 'offlining', 'offlining']);
+    expect(heap.setOnline(marked[1] as Mfn)).toBe('offlining');
+    expect(heap.freePages).toBe(512);
+    heap.free(block, 9);
+    expect([heap.freePages, heap.offlinedPages]).toEqual([1022, 2]);
+    expect([block, ...marked].map((m) => heap.query(m))).toEqual(['online', 'offlined', 'online', 'offlined']);
   });
 });

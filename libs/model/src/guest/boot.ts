@@ -6,6 +6,7 @@ import { takeGpuBuffers } from './gpu-driver.ts';
 import { createGuestMemory, GuestMemory, type GuestMemoryShared } from './guest-memory.ts';
 import { GuestPanic } from './guest-panic.ts';
 import type { GuestSink, GuestSpec } from './guest-spec.ts';
+import { pvhE820, sanitizeE820 } from './linux-e820.ts';
 import { pagesIn, ramRanges } from './ram-ranges.ts';
 
 const PAGES_PER_MB = 256;
@@ -34,10 +35,10 @@ function firstUnused(entries: readonly MemoryMapEntry[], capacity: number): numb
 
 /** Firmware's table, or the hypervisor's answer for a kernel that was started without firmware. */
 function memoryMap(spec: GuestSpec, port: Hypercalls): readonly MemoryMapEntry[] {
-  if (spec.e820 !== null) return spec.e820;
+  if (spec.e820 !== null) return sanitizeE820(spec.e820);
   const answer = port.call({ op: 'memory_map' });
   if (answer.rc < 0 || !answer.entries) throw new GuestPanic(`no memory map: ${errnoName(answer.rc)}`);
-  return answer.entries;
+  return pvhE820(answer.entries);
 }
 
 /** Throws GuestPanic if there is no RAM to run in. Call on the boot CPU, once. */

@@ -91,6 +91,11 @@ export class GuestKernel {
     return this.phase === guestPhase.dead;
   }
 
+  /** An injected stall of a vCPU begins: no watchdog of the kernel's locks may count it. */
+  extendWatchdog(ms: number): void {
+    this.memory.locks.extendWatchdog(ms);
+  }
+
   /** Hands a command over; every instance may be given every command, each keeps what is its own. */
   command(command: GuestCommand): void {
     for (const vcpu of this.vcpus.values()) if (this.concerns(vcpu, command)) vcpu.inbox.push(command);

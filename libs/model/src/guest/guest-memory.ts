@@ -95,6 +95,7 @@ export class GuestMemory {
   private readonly blocks: Uint16Array<SharedArrayBuffer>;
   /** Next of the balloon stack: gfn + 1, at an extent's first gfn. */
   private readonly links: Uint32Array<SharedArrayBuffer>;
+  readonly locks: LockTable;
   private readonly mutex: Mutex;
 
   constructor(shared: GuestMemoryShared, vcpu: number) {
@@ -104,7 +105,8 @@ export class GuestMemory {
     this.states = new Uint8Array(buffers.states);
     this.blocks = new Uint16Array(buffers.blocks);
     this.links = new Uint32Array(buffers.links);
-    this.mutex = new Mutex(new LockTable(buffers.locks, LOCKS, vcpu, new PanicCell(buffers.panic)), 0);
+    this.locks = new LockTable(buffers.locks, LOCKS, vcpu, new PanicCell(buffers.panic));
+    this.mutex = new Mutex(this.locks, 0);
   }
 
   /** Pages the kernel will not give to the balloon. */

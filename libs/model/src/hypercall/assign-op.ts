@@ -1,9 +1,13 @@
-// The domctls that give devices to domains and take them back. What assignment means is iommu/assign.ts; here are the
-// checks of the call, and the policy populate-first, which makes a PoD domain whole before a device may reach it.
+// The domctls that give devices to domains and take them back, and the physdev_ops by which dom0 tells of devices that come
+// and go. What they mean is iommu/assign.ts and iommu/hotplug.ts; here are the checks of the call, and the policy
+// populate-first, which makes a PoD domain whole before a device may reach it.
 import type { Domain } from '../domain/domain.ts';
 import { DOMID_IO } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
-import { assignDevice, type DeviceOwner, deassignDevice, getDeviceGroup, testAssignDevice } from '../iommu/assign.ts';
+import { assignDevice, deassignDevice, testAssignDevice } from '../iommu/assign.ts';
+import { getDeviceGroup } from '../iommu/device-group.ts';
+import type { DeviceOwner } from '../iommu/device-owner.ts';
+import { addDevice, removeDevice } from '../iommu/hotplug.ts';
 import { podActive } from '../pod/pod-state.ts';
 import { podPopulateAll, startPopulating } from '../pod/populate-all.ts';
 import { type CallOf, DEV_RDM_RELAXED } from './calls.ts';
@@ -62,6 +66,8 @@ export function deassignDeviceOp(h: Host, caller: Caller, call: CallOf<'deassign
 export function testAssignDeviceOp(h: Host, caller: Caller, call: CallOf<'test_assign_device'>): Outcome {
   if (!isPrivileged(caller)) return rc(-errno.EPERM);
   if (!isCount(call.sbdf)) return rc(-errno.EINVAL);
+  const d = isCount(call.domid) ? h.domain(call.domid) : null;
+  if (d && !d.has('iommu')) return rc(-errno.EOPNOTSUPP);
   return underDomctlLock(h, null, () => rc(testAssignDevice(h, call.sbdf, 0)));
 }
 
@@ -72,4 +78,16 @@ export function getDeviceGroupOp(h: Host, caller: Caller, call: CallOf<'get_devi
   if (!isCount(call.sbdf) || !isCount(call.max)) return rc(-errno.EINVAL);
   const { rc: result, sbdfs } = getDeviceGroup(h, d, call.sbdf, call.max);
   return done({ rc: result, sbdfs });
+}
+
+/** PHYSDEVOP_pci_device_add: only the hardware domain's kernel sees the bus. */
+export function pciDeviceAdd(h: Host, caller: Caller, call: CallOf<'pci_device_add'>): Outcome {
+  if (!isPrivileged(caller)) return rc(-errno.EPERM);
+  return rc(isCount(call.sbdf) ? addDevice(h, call.sbdf) : -errno.EINVAL);
+}
+
+/** PHYSDEVOP_pci_device_remove */
+export function pciDeviceRemove(h: Host, caller: Caller, call: CallOf<'pci_device_remove'>): Outcome {
+  if (!isPrivileged(caller)) return rc(-errno.EPERM);
+  return rc(isCount(call.sbdf) ? removeDevice(h, call.sbdf) : -errno.EINVAL);
 }

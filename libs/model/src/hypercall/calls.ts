@@ -36,6 +36,23 @@ export const DEV_RDM_RELAXED = 1;
 /** XENMEM_RDM_ALL */
 export const RDM_ALL = 1;
 
+/** XEN_DOMCTL_SHADOW_OP_* */
+export const shadowOp = {
+  off: 0,
+  enableLogdirty: 2,
+  clean: 11,
+  peek: 12,
+  getAllocation: 30,
+  setAllocation: 31,
+  enable: 32,
+} as const;
+/** XEN_DOMCTL_SHADOW_ENABLE_LOG_DIRTY, of `enable`'s mode. */
+export const SHADOW_ENABLE_LOG_DIRTY = 1 << 2;
+/** XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL, of the mode of `clean` and `peek`. */
+export const SHADOW_LOGDIRTY_FINAL = 1;
+/** HVMMEM_* of XEN_DMOP_set_mem_type (3 is unused). */
+export const hvmMem = { ramRw: 0, ramRo: 1, mmioDm: 2, ioreqServer: 4 } as const;
+
 /** Reason of a domain's shutdown (sched_op): the letter `xl list` shows follows from it. */
 export const shutdownReason = { poweroff: 0, reboot: 1, suspend: 2, crash: 3, watchdog: 4, softReset: 5 } as const;
 
@@ -126,14 +143,52 @@ type Ops =
   | Op<'max_mem', { domid: number; maxKb: number }>
   | Op<'set_paging_mempool_size', { domid: number; bytes: number }>
   | Op<'get_paging_mempool_size', { domid: number }, { bytes?: number }>
+  | Op<
+      'shadow_op',
+      {
+        domid: number;
+        /** shadowOp.* */
+        sop: number;
+        mode: number;
+        /** clean and peek: gfns 0…pages-1. */
+        pages: number;
+        /** The caller wants the bitmap; without it only the figures. */
+        copy: boolean;
+        /** setAllocation: MiB of the paging pool. */
+        mb: number;
+      },
+      {
+        pages?: number;
+        /** Pages that were dirty when the look began. */
+        dirtyCount?: number;
+        /** 32 gfns a word, the lowest in bit 0. */
+        bitmap?: readonly number[];
+        mb?: number;
+      }
+    >
   | Op<'iomem_permission', { domid: number; firstMfn: number; nrMfns: number; allow: boolean }>
   | Op<'memory_mapping', { domid: number; firstGfn: number; firstMfn: number; nrMfns: number; add: boolean }>
   | Op<'assign_device', { domid: number; sbdf: number; flags: number }>
   | Op<'deassign_device', { domid: number; sbdf: number }>
   | Op<'test_assign_device', { domid: number; sbdf: number }>
   | Op<'get_device_group', { domid: number; sbdf: number; max: number }, { sbdfs?: readonly number[] }>
+  // physdev_op
+  | Op<'pci_device_add', { sbdf: number }>
+  | Op<'pci_device_remove', { sbdf: number }>
+  // dm_op
+  | Op<'create_ioreq_server', { domid: number }, { id?: number }>
+  | Op<'destroy_ioreq_server', { domid: number; id: number }>
+  | Op<'map_mem_type_to_ioreq_server', { domid: number; id: number; memType: number; flags: number }>
+  | Op<'set_mem_type', { domid: number; memType: number; first: number; count: number }>
+  | Op<'modified_memory', { domid: number; first: number; count: number }>
+  | Op<'track_dirty_vram', { domid: number; first: number; count: number }, { bitmap?: readonly number[] }>
   // sysctl, sched_op, console
   | Op<'physinfo', Record<never, never>, { info?: PhysInfo }>
+  | Op<
+      'page_offline_op',
+      { cmd: 'offline' | 'online' | 'query'; start: number; end: number },
+      { statuses?: readonly number[] }
+    >
   | Op<'readconsole', { from: number }, { text?: string; next?: number }>
   | Op<'shutdown', { reason: number }>
   | Op<'remote_shutdown', { domid: number; reason: number }>

@@ -10,7 +10,8 @@ import { errno } from './errno.ts';
 /** Index of a device that the caller owns; -ENODEV: no such device; -EPERM: somebody else's. */
 function ownDevice(h: Host, caller: Caller, sbdf: unknown, orPrivileged = false): number {
   const device = isCount(sbdf) ? h.devices.indexOf(sbdf) : -1;
-  if (device < 0) return -errno.ENODEV;
+  // Before it is plugged in, and after it is gone, nobody finds it on the bus.
+  if (device < 0 || h.iommu.ownerOf(device) < 0) return -errno.ENODEV;
   if (h.iommu.ownerOf(device) === caller.domain.domid) return device;
   return orPrivileged && isPrivileged(caller) ? device : -errno.EPERM;
 }

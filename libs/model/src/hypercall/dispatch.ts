@@ -5,11 +5,26 @@ import { isHeld } from '../domain/pause.ts';
 import type { Host } from '../host.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
-import { assignDeviceOp, deassignDeviceOp, getDeviceGroupOp, testAssignDeviceOp } from './assign-op.ts';
+import {
+  assignDeviceOp,
+  deassignDeviceOp,
+  getDeviceGroupOp,
+  pciDeviceAdd,
+  pciDeviceRemove,
+  testAssignDeviceOp,
+} from './assign-op.ts';
 import type { Call, CallOf, OpName } from './calls.ts';
 import { claimPages } from './claim.ts';
 import { blocked, type Caller, type ContinuationState, type Outcome, rc } from './continuation.ts';
 import { deviceReset, deviceSubmit, deviceWait } from './device-ops.ts';
+import {
+  createIoreqServerOp,
+  destroyIoreqServerOp,
+  mapMemTypeToIoreqServer,
+  modifiedMemory,
+  setMemType,
+  trackDirtyVramOp,
+} from './dm-op.ts';
 import { getdomaininfo, getdomaininfolist } from './domain-info.ts';
 import {
   createdomain,
@@ -32,8 +47,10 @@ import {
   setMemoryMap,
   setPodTarget,
 } from './memory-op.ts';
+import { pageOfflineOp } from './page-offline.ts';
 import { addToPhysmap, addToPhysmapBatch, removeFromPhysmap } from './physmap-op.ts';
 import { decreaseReservation, increaseReservation, populatePhysmap } from './reservation.ts';
+import { shadowOpCall } from './shadow-op.ts';
 import { consoleIo, physinfo, remoteShutdown, shutdown } from './sysctl.ts';
 
 export type { Caller, ContinuationState, Outcome } from './continuation.ts';
@@ -66,13 +83,23 @@ const handlers: { readonly [N in OpName]: Handler<N> } = {
   max_mem: maxMem,
   set_paging_mempool_size: setPagingMempool,
   get_paging_mempool_size: getPagingMempool,
+  shadow_op: shadowOpCall,
   iomem_permission: iomemPermission,
   memory_mapping: memoryMapping,
   assign_device: assignDeviceOp,
   deassign_device: deassignDeviceOp,
   test_assign_device: testAssignDeviceOp,
   get_device_group: getDeviceGroupOp,
+  pci_device_add: pciDeviceAdd,
+  pci_device_remove: pciDeviceRemove,
+  create_ioreq_server: createIoreqServerOp,
+  destroy_ioreq_server: destroyIoreqServerOp,
+  map_mem_type_to_ioreq_server: mapMemTypeToIoreqServer,
+  set_mem_type: setMemType,
+  modified_memory: modifiedMemory,
+  track_dirty_vram: trackDirtyVramOp,
   physinfo,
+  page_offline_op: pageOfflineOp,
   // The console ring is the hypervisor process's: it answers this one before a call gets here.
   readconsole: () => rc(-errno.ENOSYS),
   shutdown,

@@ -7,8 +7,9 @@ import {
   slice,
   type Testbed,
 } from '../../test-support/hypercall-fixture.ts';
+import { smallConfig } from '../../test-support/p2m-fixture.ts';
 import { domainState } from '../domain/domain-record.ts';
-import { DOMID_IO } from '../frames/addresses.ts';
+import { DOMID_IO, sbdf } from '../frames/addresses.ts';
 import { Host } from '../host.ts';
 import { type CallOf, domInfoFlag, shutdownReason } from './calls.ts';
 import { errno } from './errno.ts';
@@ -347,17 +348,26 @@ describe('memory maps', () => {
   });
 
   it('reserved regions: a short buffer is filled and answers ENOBUFS with the number required', () => {
+    const [a, b, gone] = [sbdf(0, 0, 2, 0), sbdf(0, 0, 3, 0), sbdf(0, 0, 9, 0)];
     const rmrrs = [
-      { startPfn: 0x8000, endPfn: 0x8003, devices: [0x10 as never] },
-      { startPfn: 0x9000, endPfn: 0x9000, devices: [0x10 as never, 0x18 as never] },
+      { startPfn: 0x8000, endPfn: 0x8003, devices: [a] },
+      { startPfn: 0x9000, endPfn: 0x9000, devices: [a, b] },
+      { startPfn: 0xa000, endPfn: 0xa000, devices: [gone] },
     ];
-    const bed = bootTestbed({ rmrrs, iommuEnabled: false, units: [], devices: [] });
+    const [first] = smallConfig().devices;
+    if (!first) throw new Error('the small host has a device');
+    const devices = [first, { ...first, sbdf: b }];
+    const bed = bootTestbed({ rmrrs, devices, heapRanges: [{ start: 0x10, end: 0x8000 }] });
     const ask = (flags: number, sbdf: number, capacity: number) =>
       hypercall(bed, bed.dom0, { op: 'reserved_device_memory_map', flags, sbdf, capacity });
     expect(ask(1, 0, 1)).toEqual({ rc: -errno.ENOBUFS, entries: [{ startPfn: 0x8000, nrPages: 4 }], required: 2 });
-    expect(ask(0, 0x18, 4)).toEqual({ rc: 0, entries: [{ startPfn: 0x9000, nrPages: 1 }], required: 1 });
-    expect(ask(0, 0x20, 0)).toEqual({ rc: 0, entries: [], required: 0 });
+    expect(ask(0, b, 4)).toEqual({ rc: 0, entries: [{ startPfn: 0x9000, nrPages: 1 }], required: 1 });
+    expect(ask(0, a, 4).required).toBe(2);
+    expect(ask(0, gone, 0)).toEqual({ rc: 0, entries: [], required: 0 });
     expect(ask(2, 0, 4).rc).toBe(-errno.EINVAL);
+    const without = bootTestbed({ rmrrs, devices, iommuEnabled: false, units: [] });
+    const all = { op: 'reserved_device_memory_map', flags: 1, sbdf: 0, capacity: 4 } as const;
+    expect(hypercall(without, without.dom0, all)).toEqual({ rc: 0, entries: [], required: 0 });
   });
 
   it('PoD targets: counts come back, a target above max_pages or a PV domain is refused', () => {

@@ -75,7 +75,7 @@ export function unpausedomain(h: Host, caller: Caller, call: CallOf<'unpausedoma
   if (typeof d === 'number') return rc(d);
   return underDomctlLock(h, null, () => {
     if (d.dying) return rc(-errno.ESRCH);
-    finishCreation(d);
+    finishCreation(h, d);
     return rc(unpauseDomain(d));
   });
 }

@@ -83,12 +83,15 @@ export function maximumGpfn(h: Host, caller: Caller, call: CallOf<'maximum_gpfn'
   return rc(typeof d === 'number' ? d : d.r.maxMappedPfn);
 }
 
-/** Regions that firmware reserves for devices: all, or those whose scope names one device. Each is reported once. */
+/**
+ * Regions that firmware reserves for devices: all, or those whose scope names one device. Each is reported once; one that Xen
+ * ignored at boot, or any without an IOMMU, is not.
+ */
 export function reservedDeviceMemoryMap(h: Host, _caller: Caller, call: CallOf<'reserved_device_memory_map'>): Outcome {
   const { flags, sbdf, capacity } = call;
   if (flags !== 0 && flags !== RDM_ALL) return rc(-errno.EINVAL);
   if (!isCount(capacity)) return rc(-errno.EFAULT);
-  const regions = h.config.rmrrs
+  const regions = (h.config.iommuEnabled ? h.config.rmrrs : [])
     .filter((r) => flags === RDM_ALL || r.devices.some((device) => device === sbdf))
     .map((r) => ({ startPfn: r.startPfn, nrPages: r.endPfn - r.startPfn + 1 }));
   // A short buffer is filled all the same (and the error is ENOBUFS, not what the public header says).

@@ -2,6 +2,7 @@
 // every failure case, and never a negative number: callers compare with what they asked for.
 import type { Domain } from '../domain/domain.ts';
 import { allocDomheap } from '../domain/memory.ts';
+import { allocScrubbed } from '../domain/pending-scrub.ts';
 import type { Host } from '../host.ts';
 import { guestPhysmapAddPage, guestRemovePage } from '../p2m/physmap.ts';
 import { podDecreaseReservation } from '../pod/decrease.ts';
@@ -23,18 +24,23 @@ export function maxOrder(caller: Caller): number {
   return d.r.deviceCount > 0 || d.r.iomemCount > 0 ? ORDER_WITH_DEVICE : ORDER_DOMU;
 }
 
-/** Runs `extent(i)` from where the last slice stopped; it answers false when the call stops there. */
+/**
+ * Runs `extent(i)` from where the last slice stopped; it answers false when the call stops there, 'again' when the extent is
+ * to go on in the next slice.
+ */
 function eachExtent(
   caller: Caller,
   count: number,
   state: ContinuationState | null,
-  extent: (i: number) => boolean,
+  extent: (i: number) => boolean | 'again',
 ): Outcome {
   const start = state?.at ?? 0;
   for (let i = start; i < count; i++) {
     // Never before the first extent of a slice: a slice always makes progress.
     if (i !== start && caller.preempt()) return goOn({ at: i });
-    if (!extent(i)) return rc(i);
+    const result = extent(i);
+    if (result === 'again') return goOn({ at: i });
+    if (!result) return rc(i);
   }
   return rc(count);
 }
@@ -55,13 +61,14 @@ export function populatePhysmap(
   return eachExtent(caller, extentCount(extents), state, (i) => {
     const gfn = extentAt(extents, i, order);
     if (d.dying || !isRun(gfn, 2 ** order)) return false;
-    return pod ? markPopulateOnDemand(h, d, gfn, order) >= 0 : populateExtent(h, d, gfn, order);
+    return pod ? markPopulateOnDemand(h, d, gfn, order) >= 0 : populateExtent(h, d, gfn, order, () => caller.preempt());
   });
 }
 
 /** A frame that was allocated and could not be mapped stays the domain's, without a gfn. */
-function populateExtent(h: Host, d: Domain, gfn: number, order: number): boolean {
-  const m = allocDomheap(h, d, order);
+function populateExtent(h: Host, d: Domain, gfn: number, order: number, preempt: () => boolean): boolean | 'again' {
+  const m = d.r.creationFinished === 0 ? allocScrubbed(h, d, order, preempt) : allocDomheap(h, d, order);
+  if (m === 'again') return m;
   return m >= 0 && guestPhysmapAddPage(h, d, gfn, m as Exclude<typeof m, -1>, order) === 0;
 }
 

@@ -2,6 +2,11 @@
 // safepoint: pCPUs parked between calls, DMA drained. Event invariants (a DMA landed in a stranger's frame) are not here:
 // they are judged at the step itself and reported through Platform.violation.
 import type { Host, Violation } from '../host.ts';
+import {
+  allRequesterIdsShareOneOwner,
+  quarantinedDeviceKeepsItsReservedPages,
+  reservedRegionCountsMatchDevices,
+} from './device-invariants.ts';
 import type { Finding } from './findings.ts';
 import {
   contiguityMarkersTrue,
@@ -15,6 +20,8 @@ import {
   claimsWithinFree,
   everyFrameHasOneOwner,
   foreignCountMatchesLeaves,
+  ioreqCountMatchesLeaves,
+  logDirtyNeverWithDevice,
   m2pIsInverseOfP2m,
   noLockHeldAtSafepoint,
   noTlbEntryToFreeFrame,
@@ -47,6 +54,25 @@ export const invariants: readonly Invariant[] = [
   { name: 'noP2mLeafToFreeFrame', source: 'p2m fact sheet, race R1', check: surveyed('noP2mLeafToFreeFrame') },
   { name: 'noTlbEntryToFreeFrame', source: 'p2m fact sheet 7', check: noTlbEntryToFreeFrame },
   { name: 'foreignCountMatchesLeaves', source: 'p2m fact sheet, invariant 3', check: foreignCountMatchesLeaves },
+  { name: 'ioreqCountMatchesLeaves', source: 'p2m fact sheet, invariant 4', check: ioreqCountMatchesLeaves },
+  {
+    name: 'noLeafAboveMaxMappedPfn',
+    source: 'p2m fact sheet, invariant 5',
+    check: surveyed('noLeafAboveMaxMappedPfn'),
+  },
+  { name: 'leafRightsFollowType', source: 'p2m fact sheet 2', check: surveyed('leafRightsFollowType') },
+  { name: 'validLeafNamesAFrame', source: 'p2m fact sheet 2', check: surveyed('validLeafNamesAFrame') },
+  { name: 'leafHasOneMemoryType', source: 'p2m fact sheet 3', check: surveyed('leafHasOneMemoryType') },
+  {
+    name: 'noWriteUnseenByLogDirty',
+    source: 'hypercalls fact sheet 2 (shadow_op)',
+    check: surveyed('noWriteUnseenByLogDirty'),
+  },
+  {
+    name: 'logDirtyNeverWithDevice',
+    source: 'p2m fact sheet, race R9; hypercalls fact sheet, invariant 10',
+    check: logDirtyNeverWithDevice,
+  },
   {
     name: 'podEntryCountMatchesTable',
     source: 'pod fact sheet, invariant 1; XSA-388',
@@ -60,6 +86,17 @@ export const invariants: readonly Invariant[] = [
   { name: 'iommuMirrorsP2m', source: 'p2m fact sheet, invariant 6', check: iommuMirrorsP2m },
   { name: 'noIommuLeafToFreeFrame', source: 'iommu fact sheet, invariant 2', check: noIommuLeafToFreeFrame },
   { name: 'noIotlbEntryToFreeFrame', source: 'iommu fact sheet, invariant 2; XSA-346', check: noIotlbEntryToFreeFrame },
+  { name: 'allRequesterIdsShareOneOwner', source: 'XSA-449, XSA-399', check: allRequesterIdsShareOneOwner },
+  {
+    name: 'reservedRegionCountsMatchDevices',
+    source: 'iommu fact sheet, invariant 7; XSA-386, XSA-460',
+    check: reservedRegionCountsMatchDevices,
+  },
+  {
+    name: 'quarantinedDeviceKeepsItsReservedPages',
+    source: 'XSA-400',
+    check: quarantinedDeviceKeepsItsReservedPages,
+  },
   { name: 'contiguityMarkersTrue', source: 'iommu fact sheet, invariant 6', check: contiguityMarkersTrue },
   { name: 'everyTableIsReachableOnce', source: 'p2m fact sheet, invariant 8', check: everyTableIsReachableOnce },
   { name: 'pagingPoolMatchesTables', source: 'p2m fact sheet 11', check: pagingPoolMatchesTables },

@@ -1,9 +1,11 @@
 // State invariants of I/O tables and IOTLBs.
 import type { Domain } from '../domain/domain.ts';
+import { formatSbdf } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { markerOf, withoutMarker } from '../iommu/contiguity.ts';
+import { deviceTlb } from '../iommu/device-tlb.ts';
 import { bank } from '../iommu/translation-cache.ts';
-import { domidOfDid } from '../iommu/vtd/invalidation.ts';
+import { domidOfDid } from '../iommu/vtd/domain-ids.ts';
 import { SLOT_SP, slotFrame } from '../p2m/entry.ts';
 import { SLOTS_PER_TABLE, type TableIndex, tableUse } from '../shared-memory/table-pages.ts';
 import type { Finding } from './findings.ts';
@@ -88,6 +90,20 @@ export function noIotlbEntryToFreeFrame(s: Survey): Finding[] {
       } else if (h.tables.useOf(entry.value as TableIndex) === tableUse.free) {
         found.push({ text: `${where} through table ${entry.value}, which is free`, evidence });
       }
+    }
+  }
+  return [...found, ...deviceTlbsToFreeFrames(s)];
+}
+
+function deviceTlbsToFreeFrames(s: Survey): Finding[] {
+  const { h } = s;
+  const found: Finding[] = [];
+  for (const [device, { sbdf }] of h.config.devices.entries()) {
+    for (const entry of deviceTlb(h, device)?.cached() ?? []) {
+      const m = firstFree(s, slotFrame(entry.value), 2 ** entry.order);
+      if (m < 0) continue;
+      const text = `the TLB of ${formatSbdf(sbdf)} holds dfn ${hex(entry.frame)}, whose frame ${hex(m)} is free`;
+      found.push({ text, evidence: { sbdf, dfn: entry.frame, mfn: m } });
     }
   }
   return found;

@@ -3,6 +3,7 @@ import type { Mfn } from '../frames/addresses.ts';
 import { MAX_ORDER } from '../frames/heap.ts';
 import { slotFrame, slotLow, slotType } from '../p2m/entry.ts';
 import { flushPending } from '../p2m/p2m.ts';
+import { p2mLogDirtyGlobal } from '../p2m/recalc.ts';
 import { p2mType } from '../p2m/types.ts';
 import { tableUse } from '../shared-memory/table-pages.ts';
 import type { Finding } from './findings.ts';
@@ -60,9 +61,9 @@ export function everyFrameHasOneOwner(s: Survey): Finding[] {
   }
   let used = s.anonymous;
   for (const pages of s.owned) used += pages;
-  if (free !== heap.freePages || free + used !== heap.totalPages) {
+  if (free !== heap.freePages || free + used + heap.offlinedPages !== heap.totalPages) {
     found.push({
-      text: `of ${heap.totalPages} frames ${free} are in free blocks (counted as ${heap.freePages}) and ${used} in use`,
+      text: `of ${heap.totalPages} frames ${free} are in free blocks (counted as ${heap.freePages}), ${used} in use and ${heap.offlinedPages} offline`,
       evidence: { total: heap.totalPages, free, freePages: heap.freePages, used, frames: config.frames },
     });
   }
@@ -75,6 +76,25 @@ export function foreignCountMatchesLeaves(s: Survey): Finding[] {
     .map(({ d, foreignLeaves }) => ({
       text: `d${d.domid}: nr_foreign is ${d.r.nrForeign}, its p2m has ${foreignLeaves} foreign leaves`,
       evidence: { domid: d.domid, nrForeign: d.r.nrForeign, leaves: foreignLeaves },
+    }));
+}
+
+export function ioreqCountMatchesLeaves(s: Survey): Finding[] {
+  return s.domains
+    .filter(({ d, ioreqLeaves }) => d.r.ioreqEntryCount !== ioreqLeaves)
+    .map(({ d, ioreqLeaves }) => ({
+      text: `d${d.domid}: ioreq entry_count is ${d.r.ioreqEntryCount}, its p2m has ${ioreqLeaves} such pages`,
+      evidence: { domid: d.domid, entryCount: d.r.ioreqEntryCount, leaves: ioreqLeaves },
+    }));
+}
+
+/** A device's writes are not logged. */
+export function logDirtyNeverWithDevice(s: Survey): Finding[] {
+  return s.domains
+    .filter(({ d }) => p2mLogDirtyGlobal(d) && d.r.deviceCount > 0 && !d.dying)
+    .map(({ d }) => ({
+      text: `d${d.domid} is log-dirty and has ${d.r.deviceCount} devices`,
+      evidence: { domid: d.domid, devices: d.r.deviceCount },
     }));
 }
 
@@ -114,7 +134,7 @@ export function noLockHeldAtSafepoint(s: Survey): Finding[] {
 export function claimsWithinFree(s: Survey): Finding[] {
   const { heap } = s.h;
   const claims = s.domains.reduce((sum, { d }) => sum + d.r.outstandingPages, 0);
-  if (claims === heap.claimedPages && claims <= heap.freePages) return [];
+  if (claims === heap.claimedPages && claims <= heap.freePages + heap.offlinedPages) return [];
   return [
     {
       text: `domains have claimed ${claims} pages, the heap counts ${heap.claimedPages} of ${heap.freePages} free`,

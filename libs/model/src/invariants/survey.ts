@@ -5,11 +5,13 @@ import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
+import { deviceRights } from '../p2m/device-view.ts';
+import { dirtyTables } from '../p2m/dirty-bitmap.ts';
 import { SLOT_SP, slotAccess, slotFrame, slotLow, slotType } from '../p2m/entry.ts';
-import { deviceRights } from '../p2m/set-entry.ts';
 import { isPod, isRam, p2mType } from '../p2m/types.ts';
 import { SLOTS_PER_TABLE } from '../shared-memory/table-pages.ts';
 import { Findings } from './findings.ts';
+import { judgeLeaf } from './leaf-invariants.ts';
 import { Runs } from './runs.ts';
 
 const ROOT_LEVEL = 3;
@@ -23,7 +25,7 @@ export interface DomainSurvey {
   ramPages: number;
   podPages: number;
   foreignLeaves: number;
-  mmioPages: number;
+  ioreqLeaves: number;
   /** What a device may reach according to the p2m, and what the domain's own I/O tables say. */
   readonly p2mRuns: Runs;
   readonly ioRuns: Runs;
@@ -65,12 +67,13 @@ export class Survey {
       ramPages: 0,
       podPages: 0,
       foreignLeaves: 0,
-      mmioPages: 0,
+      ioreqLeaves: 0,
       p2mRuns: new Runs(),
       ioRuns: new Runs(),
       podRuns: new Runs(),
     };
-    if (d.r.p2mRoot !== 0) this.walkP2m(s, d.r.p2mRoot, ROOT_LEVEL, 0);
+    if (d.r.p2mRoot !== 0) this.walkP2m(s, d.r.p2mRoot, ROOT_LEVEL, 0, 0);
+    for (const table of dirtyTables(this.h, d.r.dirtyRoot)) this.reach(table, `the dirty bitmap of d${d.domid}`);
     if (d.r.iommuRoot !== 0) this.walkIo(s, d.r.iommuRoot, ROOT_LEVEL, 0);
     // Detached tables of a dying domain are reachable by nobody but their free loop.
     if (d.r.iommuDetached !== 0) this.reachTree(d.r.iommuDetached, ROOT_LEVEL);
@@ -88,7 +91,8 @@ export class Survey {
     return true;
   }
 
-  private walkP2m(s: DomainSurvey, table: number, level: number, base: number): void {
+  /** `pending`: low bits of the entries above, of which recalc and misconfig hold for all below. */
+  private walkP2m(s: DomainSurvey, table: number, level: number, base: number, pending: number): void {
     if (!this.reach(table, `the p2m of d${s.d.domid}`)) return;
     const { slots } = this.h.tables;
     const span = 512 ** level;
@@ -96,8 +100,10 @@ export class Survey {
       const slot = slots[table * SLOTS_PER_TABLE + i] as number;
       if (slot === 0) continue;
       const gfn = base + i * span;
-      if (level === 0 || (slotLow(slot) & SLOT_SP) !== 0) this.leaf(s, gfn, slot, level, span);
-      else this.walkP2m(s, slotFrame(slot), level - 1, gfn);
+      if (level === 0 || (slotLow(slot) & SLOT_SP) !== 0) {
+        this.leaf(s, gfn, slot, level, span);
+        judgeLeaf(this.h, this.findings, s.d, gfn, slot, level, pending);
+      } else this.walkP2m(s, slotFrame(slot), level - 1, gfn, pending | slotLow(slot));
     }
   }
 
@@ -106,7 +112,7 @@ export class Survey {
     const type = slotType(low);
     const mfn = slotFrame(slot);
     if (slotAccess(low) <= 10 && s.d.has('iommu')) {
-      const rights = deviceRights(s.d, slot);
+      const rights = deviceRights(this.h, s.d, slot);
       if (rights !== 0) s.p2mRuns.add(gfn, mfn, pages, rights);
     }
     if (isPod(type)) {
@@ -136,14 +142,14 @@ export class Survey {
           mfn,
         });
       }
-    } else if (type === p2mType.mmioDirect) s.mmioPages += pages;
-    else if (isRam(type) && type !== p2mType.ramShared) this.ramLeaf(s, gfn, mfn, pages);
+    } else if (isRam(type) && type !== p2mType.ramShared) this.ramLeaf(s, gfn, mfn, pages, type);
   }
 
-  private ramLeaf(s: DomainSurvey, gfn: number, mfn: number, pages: number): void {
+  private ramLeaf(s: DomainSurvey, gfn: number, mfn: number, pages: number, type: number): void {
     const { frames } = this.h;
     const { domid } = s.d;
     s.ramPages += pages;
+    if (type === p2mType.ioreqServer) s.ioreqLeaves += pages;
     for (let i = 0; i < pages; i++) {
       const m = (mfn + i) as Parameters<typeof frames.ownerOf>[0];
       if (frames.m2p[m] === gfn + i + 1 && frames.ownerOf(m) === domid && (frames.count[m] as number) > 0) {

@@ -1,74 +1,32 @@
-// Which domain a device belongs to, and the change of that: boot, assign, deassign, death of a domain, groups (as Xen's
-// passthrough/pci.c and vtd/iommu.c). Everything under the pcidevs lock. The order inside a change is what XSA-400 taught:
+// Giving a device to a domain and taking it back: assign, deassign, death of a domain (as Xen's passthrough/pci.c and
+// vtd/iommu.c). Everything under the pcidevs lock. The order inside a change is what XSA-400 taught:
 //
 //   reserved pages mapped in the new domain → context entry swapped directly from old to new, caches of the old id flushed
-//   → device moved between the lists → reserved pages unmapped in the old domain (dom0 keeps its own for ever)
+//   → device moved between the lists → phantom functions likewise → reserved pages unmapped in the old domain (dom0 keeps
+//   its own for ever)
 import { domainCrash } from '../domain/crash.ts';
 import type { Domain } from '../domain/domain.ts';
-import { DOMID_IO, type Domid, formatSbdf, type Sbdf } from '../frames/addresses.ts';
+import { DOMID_IO, formatSbdf, type Sbdf } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { DEV_RDM_RELAXED } from '../hypercall/calls.ts';
 import { errno } from '../hypercall/errno.ts';
+import { p2mLogDirtyGlobal } from '../p2m/recalc.ts';
 import { podActive } from '../pod/pod-state.ts';
-import { step, stepKind } from '../shared-memory/step.ts';
-import { backendOf } from './backend.ts';
+import { devicesOf } from './device-group.ts';
+import {
+  changeOwner,
+  currentOwner,
+  type DeviceOwner,
+  isDomIo,
+  leaveUnit,
+  nameOf,
+  setContext,
+  useUnit,
+} from './device-owner.ts';
 import { forgetFaults } from './faults.ts';
-import { quarantineContext, quarantineInit } from './quarantine.ts';
-import { mapRegions, mapRegionsAtBoot, regionsOf, unmapRegions } from './reserved-regions.ts';
-
-/** Who can own a device: a domain, or dom_io, the quarantine's pseudo domain. */
-export type DeviceOwner = Domain | typeof DOMID_IO;
-
-const HOST_BRIDGE = 0x0600;
-
-/** Devices of a domain (or DOMID_IO), in the order of the host's description. */
-export function devicesOf(h: Host, domid: Domid | number): Sbdf[] {
-  return h.config.devices.filter((_, device) => h.iommu.ownerOf(device) === domid).map(({ sbdf }) => sbdf);
-}
-
-const isDomIo = (owner: DeviceOwner): owner is typeof DOMID_IO => owner === DOMID_IO;
-const nameOf = (owner: DeviceOwner): string => (isDomIo(owner) ? 'd[IO]' : `d${owner.domid}`);
-
-/** The present owner as a domain or dom_io; null: Xen does not know the device. */
-function currentOwner(h: Host, device: number): DeviceOwner | null {
-  const domid = h.iommu.ownerOf(device);
-  if (domid < 0) return null;
-  return domid === DOMID_IO ? DOMID_IO : h.domain(domid);
-}
-
-/** Moves the device between lists and units' use counts. */
-function changeOwner(h: Host, device: number, from: DeviceOwner | null, to: DeviceOwner): void {
-  step(stepKind.deviceAttach, device);
-  const unit = h.iommu.unitOf(device).index;
-  if (from && !isDomIo(from)) {
-    from.locks.pci.lock();
-    from.r.deviceCount--;
-    from.locks.pci.unlock();
-    h.iommu.addUnitUse(from.slot, unit, -1);
-  }
-  h.iommu.write(device, 'owner', (isDomIo(to) ? DOMID_IO : to.domid) + 1);
-  if (isDomIo(to)) return;
-  to.locks.pci.lock();
-  to.r.deviceCount++;
-  to.locks.pci.unlock();
-}
-
-/**
- * reassign_device_ownership: the context first, then the lists, then what the old owner no longer needs. Flushes of the new
- * owner reach the unit from before its context can be used.
- */
-function reassign(h: Host, device: number, from: DeviceOwner, to: DeviceOwner): number {
-  const unit = h.iommu.unitOf(device).index;
-  if (!isDomIo(to)) h.iommu.addUnitUse(to.slot, unit, 1);
-  const rc = isDomIo(to) ? quarantineContext(h, device) : backendOf(h).contextSet(h, to, device);
-  if (rc !== 0) {
-    if (!isDomIo(to)) h.iommu.addUnitUse(to.slot, unit, -1);
-    return rc;
-  }
-  changeOwner(h, device, from, to);
-  if (isDomIo(from) || from.isHardware) return 0;
-  return unmapRegions(h, from, device);
-}
+import { quarantineInit } from './quarantine.ts';
+import { regionsOf } from './regions-of.ts';
+import { mapRegions, unmapRegions } from './reserved-regions.ts';
 
 /** A reserved region that other devices name too: two guests must not get one each. */
 function checkSharedRegions(h: Host, to: DeviceOwner, device: number, relaxed: boolean): number {
@@ -83,44 +41,80 @@ function checkSharedRegions(h: Host, to: DeviceOwner, device: number, relaxed: b
   return 0;
 }
 
-/** intel_iommu_assign_device: nothing has changed if it answers an error. */
-function vendorAssign(h: Host, from: DeviceOwner, to: DeviceOwner, device: number, flags: number): number {
+/** The device's own function (intel_iommu_assign_device): nothing has changed if it answers an error. */
+function assignFunction(h: Host, from: DeviceOwner, to: DeviceOwner, device: number, flags: number): number {
   const shared = checkSharedRegions(h, to, device, (flags & DEV_RDM_RELAXED) !== 0);
   if (shared !== 0) return shared;
-  if (isDomIo(to)) return reassign(h, device, from, to);
-  if (h.iommu.device(device).pciClass >>> 8 === HOST_BRIDGE) return -errno.EPERM;
-  const mapped = mapRegions(h, to, device, flags);
+  const mapped = isDomIo(to) ? 0 : mapRegions(h, to, device, flags);
   if (mapped !== 0) return mapped;
-  const rc = reassign(h, device, from, to);
-  if (rc !== 0 && unmapRegions(h, to, device) !== 0) {
+  useUnit(h, device, to);
+  const rc = setContext(h, device, device, to);
+  if (rc === 0) {
+    changeOwner(h, device, from, to);
+    return 0;
+  }
+  leaveUnit(h, device, to);
+  if (!isDomIo(to) && unmapRegions(h, to, device) !== 0) {
     domainCrash(h, to, `domain_crash called from iommu.c: d${to.domid} keeps reserved pages`);
   }
   return rc;
+}
+
+const functionName = (h: Host, fn: number): string => formatSbdf(h.iommu.requesters.at(fn).sbdf);
+
+/** Its phantom functions follow, or the device comes back from `to` (XSA-449); if even that fails it is broken. */
+function assignPhantoms(h: Host, to: DeviceOwner, device: number): number {
+  for (const fn of h.iommu.requesters.functions(device).slice(1)) {
+    const rc = setContext(h, device, fn, to);
+    if (rc === 0) continue;
+    h.platform.printk(`${nameOf(to)}: assign (${functionName(h, fn)}) failed (${rc})`);
+    if (deassignLocked(h, to, device) !== 0) {
+      h.iommu.write(device, 'broken', 1);
+      if (!isDomIo(to) && !to.isHardware) {
+        domainCrash(h, to, `domain_crash called from pci.c: d${to.domid} keeps ${functionName(h, device)}`);
+      }
+    }
+    return rc;
+  }
+  return 0;
+}
+
+/**
+ * arch_iommu_use_permitted: a device cannot wait for a page to be populated, nor does its writing show in a log of dirty
+ * pages. Sharing and paging, which Xen refuses as well, are not modelled.
+ */
+function usePermitted(h: Host, to: DeviceOwner): boolean {
+  if (isDomIo(to) || !to.isTranslated) return true;
+  if (p2mLogDirtyGlobal(to)) return false;
+  return h.config.policies.podWithPassthrough === 'allow' || !podActive(to);
 }
 
 function assignLocked(h: Host, to: DeviceOwner, device: number, flags: number): number {
   const from = currentOwner(h, device);
   if (from === null) return -errno.ENODEV;
   if (!isDomIo(from) && !from.isHardware) return -errno.EBUSY;
-  // arch_iommu_use_permitted: a device cannot wait for a page to be populated.
-  if (!isDomIo(to) && h.config.policies.podWithPassthrough !== 'allow' && to.isTranslated && podActive(to)) {
-    return -errno.EXDEV;
-  }
+  if (!usePermitted(h, to)) return -errno.EXDEV;
   if (h.iommu.read(device, 'broken') !== 0) return -errno.EBADF;
   if (!isDomIo(from)) {
     const rc = quarantineInit(h, device);
     if (rc !== 0) return rc;
   }
   forgetFaults(h, device);
-  const rc = vendorAssign(h, from, to, device, flags);
-  if (rc === 0 && isDomIo(to)) h.iommu.write(device, 'quarantine', 1);
-  return rc;
+  const rc = assignFunction(h, from, to, device, flags);
+  if (rc !== 0) return rc;
+  const phantoms = assignPhantoms(h, to, device);
+  // A broken device may have functions left in the tables of `from`: those go on being flushed.
+  if (h.iommu.read(device, 'broken') === 0) leaveUnit(h, device, from);
+  if (phantoms === 0 && isDomIo(to)) h.iommu.write(device, 'quarantine', 1);
+  return phantoms;
 }
 
 /**
  * XEN_DOMCTL_assign_device, the caller's identity aside. `to`: a domain, or DOMID_IO for "assignable-add". 0; -EOPNOTSUPP: no
- * IOMMU for it; -EINVAL: dying, or unknown flags; -ENODEV; -EBUSY: another guest has it; -EXDEV: PoD; -EBADF: broken; -EPERM:
- * shared RMRR, or a host bridge; -EBUSY / -EADDRINUSE: a reserved page is in use; -ENOMEM. No side effect on any error.
+ * IOMMU for it, or reserved pages behind a conventional bridge; -EINVAL: dying, or unknown flags; -ENODEV; -EBUSY: another
+ * guest has it, or the unit has no domain id left; -EXDEV: PoD or log-dirty; -EBADF: broken; -EPERM: shared RMRR, or a host bridge;
+ * -EBUSY / -EADDRINUSE: a reserved page is in use; -ENOMEM; -ENOSPC. No side effect on any error but that of a phantom
+ * function, after which the device has left its old owner.
  */
 export function assignDevice(h: Host, to: DeviceOwner, sbdf: Sbdf | number, flags: number): number {
   if (isDomIo(to) ? !h.config.iommuEnabled : !to.has('iommu')) return -errno.EOPNOTSUPP;
@@ -130,9 +124,7 @@ export function assignDevice(h: Host, to: DeviceOwner, sbdf: Sbdf | number, flag
   h.pcidevsLock.lock();
   try {
     const rc = assignLocked(h, to, device, flags);
-    if (rc !== 0) {
-      h.platform.printk(`${nameOf(to)}: assign (${formatSbdf(h.iommu.device(device).sbdf)}) failed (${rc})`);
-    }
+    if (rc !== 0) h.platform.printk(`${nameOf(to)}: assign (${functionName(h, device)}) failed (${rc})`);
     return rc;
   } finally {
     h.pcidevsLock.unlock();
@@ -155,6 +147,21 @@ export function testAssignDevice(h: Host, sbdf: Sbdf | number, flags: number): n
   }
 }
 
+/** Phantom functions, then the device's own. What has moved stays there when a later one cannot. */
+function moveBack(h: Host, from: DeviceOwner, to: DeviceOwner, device: number): number {
+  const [own, ...phantoms] = h.iommu.requesters.functions(device) as readonly [number, ...number[]];
+  useUnit(h, device, to);
+  for (const [moved, fn] of [...phantoms, own].entries()) {
+    const rc = setContext(h, device, fn, to);
+    if (rc === 0) continue;
+    if (moved === 0) leaveUnit(h, device, to);
+    return rc;
+  }
+  changeOwner(h, device, from, to);
+  leaveUnit(h, device, from);
+  return isDomIo(from) || from.isHardware ? 0 : unmapRegions(h, from, device);
+}
+
 /** To quarantine if that is on or the device came from it, else to dom0; out of quarantine always to dom0. */
 function deassignLocked(h: Host, from: DeviceOwner, device: number): number {
   const { iommu } = h;
@@ -164,7 +171,7 @@ function deassignLocked(h: Host, from: DeviceOwner, device: number): number {
     const rc = quarantineInit(h, device);
     if (rc !== 0) return rc;
   }
-  const rc = reassign(h, device, from, to);
+  const rc = moveBack(h, from, to, device);
   if (rc !== 0) return rc;
   if (!isDomIo(to)) iommu.write(device, 'quarantine', 0);
   forgetFaults(h, device);
@@ -206,46 +213,4 @@ export function releaseDevices(h: Host, d: Domain): number {
     h.pcidevsLock.unlock();
   }
   return result;
-}
-
-/** Devices behind one bridge can reach each other unseen: the topmost upstream bridge names the group, or the device. */
-export const groupOf = (h: Host, device: number): Sbdf =>
-  h.iommu.device(device).upstreamBridge ?? h.iommu.device(device).sbdf;
-
-/** Other devices of the same segment and group that `d` owns, at most `max`. */
-export function getDeviceGroup(
-  h: Host,
-  d: Domain,
-  sbdf: Sbdf | number,
-  max: number,
-): { readonly rc: number; readonly sbdfs: readonly Sbdf[] } {
-  if (!d.has('iommu')) return { rc: -errno.EOPNOTSUPP, sbdfs: [] };
-  const device = h.iommu.deviceIndex(sbdf);
-  if (device < 0) return { rc: 0, sbdfs: [] };
-  const group = groupOf(h, device);
-  const segment = Math.floor(sbdf / 65536);
-  h.pcidevsLock.lock();
-  const sbdfs = devicesOf(h, d.domid).filter(
-    (other) =>
-      other !== sbdf && Math.floor(other / 65536) === segment && groupOf(h, h.iommu.deviceIndex(other)) === group,
-  );
-  h.pcidevsLock.unlock();
-  return { rc: 0, sbdfs: sbdfs.slice(0, max) };
-}
-
-/** Boot: every device becomes dom0's, with its reserved pages, which dom0 keeps for ever. A failed map is only logged. */
-export function bootAssignAll(h: Host): void {
-  const { dom0 } = h;
-  h.pcidevsLock.lock();
-  try {
-    for (let device = 0; device < h.config.devices.length; device++) {
-      mapRegionsAtBoot(h, device);
-      h.iommu.addUnitUse(dom0.slot, h.iommu.unitOf(device).index, 1);
-      const rc = backendOf(h).contextSet(h, dom0, device);
-      if (rc !== 0) h.panic(`IOMMU: cannot map ${formatSbdf(h.iommu.device(device).sbdf)} for dom0: ${rc}`);
-      changeOwner(h, device, null, dom0);
-    }
-  } finally {
-    h.pcidevsLock.unlock();
-  }
 }

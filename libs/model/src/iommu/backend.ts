@@ -7,7 +7,7 @@ import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import type { TableIndex } from '../shared-memory/table-pages.ts';
 import type { FlushFlags } from './flags.ts';
-import { vtdContextClear, vtdContextSet, vtdContextSetPrivate } from './vtd/context.ts';
+import { vtdContextClear, vtdContextSet, vtdContextSetPrivate, vtdReleaseId } from './vtd/context.ts';
 import { vtdFaultLines, vtdFaultText } from './vtd/fault-text.ts';
 import { vtdIotlbFlush } from './vtd/invalidation.ts';
 import { ensureRoot, type IoLeaf, vtdLookup, vtdMapPage, vtdUnmapPage } from './vtd/second-level.ts';
@@ -23,9 +23,12 @@ export interface IommuBackend {
   lookup(h: Host, d: Domain, dfn: number, out: IoLeaf): boolean;
   /** Complete on return. */
   flush(h: Host, d: Domain, dfn: number, pages: number, flags: number): number;
-  contextSet(h: Host, d: Domain, device: number): number;
-  contextSetPrivate(h: Host, device: number, root: TableIndex, pseudoDomid: number): number;
-  contextClear(h: Host, device: number): number;
+  /** Of one function of the device: `fn` is its own requester or a phantom's. */
+  contextSet(h: Host, d: Domain, device: number, fn: number): number;
+  contextSetPrivate(h: Host, device: number, fn: number, root: TableIndex, pseudoDomid: number): number;
+  contextClear(h: Host, device: number, fn: number): number;
+  /** Functions of the device left the tables of that domain (or pseudo domain). */
+  releaseId(h: Host, device: number, domid: number): void;
   faultText(reason: number): string;
   faultLines(unit: number, device: Sbdf, dfn: number, write: boolean, reason: number): readonly string[];
 }
@@ -46,6 +49,7 @@ export const vtd: IommuBackend = {
   contextSet: vtdContextSet,
   contextSetPrivate: vtdContextSetPrivate,
   contextClear: vtdContextClear,
+  releaseId: vtdReleaseId,
   faultText: vtdFaultText,
   faultLines: vtdFaultLines,
 };

@@ -2,10 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { type Device, startDevice } from '../../test-support/dma-fixture.ts';
 import { bootWithDom0, GPU, ioDomain, NIC, ownFrames, policies } from '../../test-support/iommu-fixture.ts';
 import type { Domain } from '../domain/domain.ts';
-import type { Mfn } from '../frames/addresses.ts';
+import { DOMID_IO, type Mfn } from '../frames/addresses.ts';
 import { dmaCpu, type Host } from '../host.ts';
 import type { ModelPolicies } from '../host-config.ts';
-import { assignDevice } from './assign.ts';
+import { assignDevice, deassignDevice } from './assign.ts';
 import { IOMMUF_readable, IOMMUF_writable } from './flags.ts';
 import { iommuLegacyMap, iommuLegacyUnmap, runQueuedFrees } from './iommu.ts';
 
@@ -132,4 +132,31 @@ describe('DMA to a page that is unmapped and whose frame is freed', () => {
     expect(sum(all.devices, 'freed')).toBeGreaterThan(0);
     expect(touched).toBeGreaterThan(0);
   }, 60_000);
+});
+
+it('a device moving between dom0, a guest and quarantine finds its reserved page at every instant (XSA-400)', async () => {
+  const { h } = bootWithDom0({
+    policies: policies(),
+    heapRanges: [{ start: 0x10, end: 0x3e00 }],
+    rmrrs: [{ startPfn: 0x3f00, endPfn: 0x3f00, devices: [GPU] }],
+  });
+  const d = ioDomain(h, 1);
+  const work = {
+    shared: h.shared,
+    cpu: dmaCpu(h.config, 0),
+    thread: 0,
+    sbdf: GPU,
+    first: 0x3f00,
+    count: 1,
+    except: -1,
+  };
+  const device = await startDevice({ ...work, kind: 'w', tagOffset: 0, seed: 7 });
+  for (let i = 0; i < 300; i++) {
+    expect(assignDevice(h, d, GPU, 0)).toBe(0);
+    expect(deassignDevice(h, d, GPU)).toBe(0);
+    expect(deassignDevice(h, DOMID_IO, GPU)).toBe(0);
+  }
+  await device.stop();
+  expect(device.read('transactions')).toBeGreaterThan(1000);
+  expect([device.read('faults'), device.read('freed'), device.read('otherViolations')]).toEqual([0, 0, 0]);
 });

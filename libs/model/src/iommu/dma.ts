@@ -11,8 +11,8 @@ import { classifyFault, type FaultCause } from './fault-cause.ts';
 import { busMasterIsOff, recordFault } from './faults.ts';
 import type { Unit } from './iommu-state.ts';
 import { Translator } from './translation.ts';
+import { domidOfDid, FIRST_QUARANTINE_DID } from './vtd/domain-ids.ts';
 import { SLOT_LENT } from './vtd/entry.ts';
-import { domidOfDid, FIRST_QUARANTINE_DID } from './vtd/invalidation.ts';
 import { WALK_READ, WALK_WRITE } from './walk.ts';
 
 const C_TRANSACTIONS = counter('dma.transactions');
@@ -29,6 +29,8 @@ export class DmaThread {
   /** Index of the device used last: bursts stay with one. */
   private device = -1;
   private sbdf = -1;
+  /** Requests so far: a device uses its phantom functions in turn. */
+  private turn = 0;
   /** Contents tag that the last read found; all ones after a fault. */
   tag = 0;
   /** What the tables held when the last fault was looked into. */
@@ -55,10 +57,11 @@ export class DmaThread {
       return 0;
     }
     const unit = h.iommu.unitOf(device);
+    const requester = h.iommu.requesters.used(device, this.turn++);
     let reason = 0;
     h.iommu.inFlight.open(this.thread, unit.index);
     try {
-      const slot = this.translator.translate(unit, device, dfn, write ? WALK_WRITE : WALK_READ);
+      const slot = this.translator.translate(unit, requester, dfn, write ? WALK_WRITE : WALK_READ);
       if (slot < 0) reason = -slot;
       else {
         const m = slotFrame(slot) as Mfn;
@@ -71,7 +74,7 @@ export class DmaThread {
     }
     if (reason !== 0) {
       this.tag = ALL_ONES;
-      recordFault(h, unit, device, dfn, write, reason);
+      recordFault(h, unit, requester, dfn, write, reason);
       this.lastFault = classifyFault(h, device, dfn);
     }
     return reason;

@@ -18,7 +18,7 @@ const FULL = 2;
 const READING = 3;
 /** Words of a record. */
 const STATE = 0;
-const DEVICE = 1;
+const REQUESTER = 1;
 const WRITE = 2;
 const REASON = 3;
 /** Words of faultIndex. */
@@ -33,6 +33,7 @@ const QUIET_MS = 10;
 
 export interface LoggedFault {
   readonly unit: number;
+  /** The id that the request carried. */
   readonly sbdf: Sbdf;
   readonly dfn: number;
   readonly write: boolean;
@@ -43,7 +44,7 @@ export interface LoggedFault {
 }
 
 /** Hardware's side: takes the next register if it is free. */
-export function recordFault(h: Host, unit: Unit, device: number, dfn: number, write: boolean, reason: number): void {
+export function recordFault(h: Host, unit: Unit, requester: number, dfn: number, write: boolean, reason: number): void {
   h.counters.add(C_FAULTS);
   const { faultWords, faultIndex, faultFrames } = unit;
   for (let attempt = 0; attempt < FAULT_RECORDS; attempt++) {
@@ -59,7 +60,7 @@ export function recordFault(h: Host, unit: Unit, device: number, dfn: number, wr
       Atomics.store(faultWords, at + STATE, FREE);
       continue;
     }
-    faultWords[at + DEVICE] = device;
+    faultWords[at + REQUESTER] = requester;
     faultWords[at + WRITE] = write ? 1 : 0;
     faultWords[at + REASON] = reason;
     faultFrames[record] = dfn;
@@ -82,16 +83,16 @@ export function serviceFaults(h: Host, nowMs: number): LoggedFault[] {
       const record = Atomics.load(faultIndex, SOFTWARE_NEXT);
       const at = record * FAULT_WORDS;
       if (Atomics.compareExchange(faultWords, at + STATE, FULL, READING) !== FULL) break;
-      const device = faultWords[at + DEVICE] as number;
+      const { sbdf, device } = h.iommu.requesters.at(faultWords[at + REQUESTER] as number);
       const write = faultWords[at + WRITE] === 1;
       const reason = faultWords[at + REASON] as number;
       const dfn = faultFrames[record] as number;
       Atomics.store(faultIndex, SOFTWARE_NEXT, (record + 1) % FAULT_RECORDS);
       Atomics.store(faultWords, at + STATE, FREE);
-      const { sbdf } = h.iommu.device(device);
       const lines = backendOf(h).faultLines(unit.config.id, sbdf, dfn, write, reason);
       for (const line of lines) h.platform.printk(line);
-      const busMasterOff = countFault(h, device, nowMs);
+      // An id that no function has (a bridge passed the request on) can be blamed on nobody.
+      const busMasterOff = device >= 0 && countFault(h, device, nowMs);
       logged.push({ unit: unit.config.id, sbdf, dfn, write, reason, busMasterOff, lines });
     }
     Atomics.store(faultIndex, OVERFLOW, 0);
@@ -113,7 +114,15 @@ function countFault(h: Host, device: number, nowMs: number): boolean {
   return true;
 }
 
-export const busMasterIsOff = (h: Host, device: number): boolean => h.iommu.read(device, 'busMasterOff') !== 0;
+/** A request that a bridge passes on under its own id needs the bridge's bus mastering too. */
+export function busMasterIsOff(h: Host, device: number): boolean {
+  const { iommu } = h;
+  if (iommu.read(device, 'busMasterOff') !== 0) return true;
+  const used = iommu.requesters.used(device, 0);
+  if (used === device) return false;
+  const via = iommu.requesters.at(used).device;
+  return via >= 0 && iommu.read(via, 'busMasterOff') !== 0;
+}
 
 /** The device was (de)assigned: its fault count starts again. Bus mastering stays as it is. */
 export const forgetFaults = (h: Host, device: number): void => h.iommu.write(device, 'faultCount', 0);

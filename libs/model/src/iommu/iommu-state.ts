@@ -4,8 +4,13 @@
 import type { Domid, Sbdf } from '../frames/addresses.ts';
 import type { DeviceConfig, HostConfig, IommuUnitConfig } from '../host-config.ts';
 import type { Mutex } from '../shared-memory/mutex.ts';
+import { hasDeviceTlb } from './device-tlb.ts';
 import { InFlight } from './in-flight.ts';
+import { Requesters } from './requesters.ts';
 import { TranslationCache } from './translation-cache.ts';
+import { type Descriptor, executor } from './vtd/descriptor.ts';
+import { mapEntries } from './vtd/domain-ids.ts';
+import { InvalidationQueue } from './vtd/invalidation-queue.ts';
 
 /** Fault recording registers of a unit. */
 export const FAULT_RECORDS = 8;
@@ -30,6 +35,12 @@ export interface Unit extends UnitLocks {
   readonly faultFrames: Float64Array<SharedArrayBuffer>;
   /** (atomic) next record that hardware writes; next that software reads; overflow seen. */
   readonly faultIndex: Int32Array<SharedArrayBuffer>;
+  /** (atomic) domid + 1 per domain id of a unit that has few; empty where an id is the domain's number. */
+  readonly didOwners: Int32Array<SharedArrayBuffer>;
+  /** null: invalidations are written to registers. */
+  readonly queue: InvalidationQueue | null;
+  /** What the hardware does for one invalidation. */
+  readonly execute: (descriptor: Descriptor) => void;
 }
 
 /** Words of a device's record. */
@@ -43,6 +54,8 @@ export const deviceWord = {
   broken: 3,
   /** "assignable-add" was done: deassigning returns it to quarantine. */
   quarantine: 4,
+  /** (atomic) its TLB did not answer an invalidation: ATS is off for it. */
+  atsOff: 5,
 } as const;
 
 interface Layout {
@@ -51,6 +64,7 @@ interface Layout {
   readonly lastFault: number;
   readonly quarantineRoots: number;
   readonly units: readonly number[];
+  readonly deviceTlbs: readonly number[];
   readonly queueNext: number;
   readonly queueHeads: number;
   readonly pendingFlush: number;
@@ -65,23 +79,32 @@ const cpusOf = (config: HostConfig): number => config.pcpus + config.dmaThreads 
 
 const UNIT_WORDS = 1 + 1 + ROOT_ENTRIES + FAULT_RECORDS * FAULT_WORDS + 4;
 
-function unitBytes(devices: number): number {
-  return FAULT_RECORDS * 8 + TranslationCache.bytes(devices) + UNIT_WORDS * 4;
+const aligned = (bytes: number): number => Math.ceil(bytes / 8) * 8;
+
+function unitBytes(config: HostConfig, unit: IommuUnitConfig, requesters: number): number {
+  const words = UNIT_WORDS + mapEntries(unit);
+  const queue = InvalidationQueue.bytes(cpusOf(config));
+  return FAULT_RECORDS * 8 + TranslationCache.bytes(requesters) + aligned(queue) + words * 4;
 }
+
+/** A device TLB: the cache and its sequence. */
+const deviceTlbBytes = TranslationCache.bytes(1) + 8;
 
 function layoutOf(config: HostConfig): Layout {
   let at = 0;
   const take = (bytes: number): number => {
     const start = at;
-    at += Math.ceil(bytes / 8) * 8;
+    at += aligned(bytes);
     return start;
   };
   const devices = config.devices.length;
+  const requesters = Requesters.count(config);
   return {
-    contexts: take(devices * 8),
+    contexts: take(requesters * 8),
     lastFault: take(devices * 8),
     quarantineRoots: take(devices * 8),
-    units: config.units.map(() => take(unitBytes(devices))),
+    units: config.units.map((unit) => take(unitBytes(config, unit, requesters))),
+    deviceTlbs: config.devices.map((_, device) => (hasDeviceTlb(config, device) ? take(deviceTlbBytes) : -1)),
     queueNext: take(config.tablePages * 4),
     queueHeads: take(cpusOf(config) * 4),
     pendingFlush: take(config.maxDomains * 4),
@@ -101,7 +124,11 @@ export class IommuState {
   }
 
   readonly units: readonly Unit[];
-  /** Context entry of each device (context-entry.ts): the context tables of all units, by device. */
+  /** Every id that requests carry; the first ones are the devices' own, in their order. */
+  readonly requesters: Requesters;
+  /** By device; null: it has none. */
+  readonly deviceTlbs: readonly (TranslationCache | null)[];
+  /** Context entry of each requester (context-entry.ts): the context tables of all units. */
   readonly contexts: Float64Array<SharedArrayBuffer>;
   readonly lastFaultMs: Float64Array<SharedArrayBuffer>;
   /** Table index of a device's private quarantine tables; 0 = none. */
@@ -133,9 +160,15 @@ export class IommuState {
     const at = layoutOf(config);
     const devices = config.devices.length;
     this.config = config;
-    this.contexts = new Float64Array(buffer, at.contexts, devices);
+    this.requesters = new Requesters(config);
+    this.contexts = new Float64Array(buffer, at.contexts, this.requesters.all.length);
     this.lastFaultMs = new Float64Array(buffer, at.lastFault, devices);
     this.quarantineRoots = new Float64Array(buffer, at.quarantineRoots, devices);
+    this.deviceTlbs = at.deviceTlbs.map((start) => {
+      if (start < 0) return null;
+      const sequence = new Int32Array(buffer, start + TranslationCache.bytes(1), 2);
+      return new TranslationCache(buffer, start, 1, sequence);
+    });
     this.units = config.units.map((unit, index) =>
       this.attachUnit(buffer, at.units[index] as number, index, unit, locks(unit.id)),
     );
@@ -162,24 +195,33 @@ export class IommuState {
     config: IommuUnitConfig,
     locks: UnitLocks,
   ): Unit {
-    const devices = this.config.devices.length;
+    const requesters = this.requesters.all.length;
     const cacheAt = start + FAULT_RECORDS * 8;
-    let at = cacheAt + TranslationCache.bytes(devices);
+    const queueAt = cacheAt + TranslationCache.bytes(requesters);
+    const cpus = cpusOf(this.config);
+    let at = queueAt + aligned(InvalidationQueue.bytes(cpus));
     const words = (count: number): Int32Array<SharedArrayBuffer> => {
       const array = new Int32Array(buffer, at, count);
       at += count * 4;
       return array;
     };
     const sequence = words(2);
+    const cache = new TranslationCache(buffer, cacheAt, requesters, sequence);
+    const queued = config.queuedInvalidation !== false;
+    const execute = executor(cache, this.deviceTlbs);
+    const queue = queued ? new InvalidationQueue(buffer, queueAt, cpus, config.id, execute) : null;
     return {
       index,
       config,
       context: locks.context,
       register: locks.register,
-      cache: new TranslationCache(buffer, cacheAt, devices, sequence),
+      cache,
+      queue,
+      execute,
       roots: words(ROOT_ENTRIES),
       faultWords: words(FAULT_RECORDS * FAULT_WORDS),
       faultIndex: words(4),
+      didOwners: words(mapEntries(config)),
       faultFrames: new Float64Array(buffer, start, FAULT_RECORDS),
     };
   }

@@ -9,10 +9,10 @@ import { makeSlot, SLOT_SP, slotFrame, tableOffset } from '../p2m/entry.ts';
 import { store } from '../shared-memory/slots.ts';
 import { SLOTS_PER_TABLE, type TableIndex } from '../shared-memory/table-pages.ts';
 import { backendOf } from './backend.ts';
-import { regionsOf } from './reserved-regions.ts';
+import { regionsOf } from './regions-of.ts';
 import { allocIoTable, freeIoTable } from './table-pages.ts';
+import { FIRST_QUARANTINE_DID } from './vtd/domain-ids.ts';
 import { isPresent, SLOT_LENT, SLOT_PRESENT } from './vtd/entry.ts';
-import { FIRST_QUARANTINE_DID } from './vtd/invalidation.ts';
 
 const LAST_DID = 0xffff;
 
@@ -28,7 +28,7 @@ function needsTables(h: Host, device: number): boolean {
 export function quarantineInit(h: Host, device: number): number {
   const { quarantineRoots } = h.iommu;
   if (h.config.quarantine === 'none' || quarantineRoots[device] !== 0 || !needsTables(h, device)) return 0;
-  if (FIRST_QUARANTINE_DID + device > LAST_DID) return -errno.ENOSPC;
+  if (quarantineDomid(device) > LAST_DID) return -errno.ENOSPC;
   const { levels } = h.iommu.unitOf(device).config;
   const root = allocIoTable(h, slotOfNobody(h));
   if (root === 0) return -errno.ENOMEM;
@@ -110,11 +110,14 @@ function fillWithScratch(h: Host, table: number, level: number): void {
   }
 }
 
-/** The device's context becomes that of quarantine. 0 or the error of the write. */
-export function quarantineContext(h: Host, device: number): number {
+/** The domain id that the device has in quarantine. */
+export const quarantineDomid = (device: number): number => FIRST_QUARANTINE_DID + device;
+
+/** The context of one function of the device becomes that of quarantine. 0 or the error of the write. */
+export function quarantineContext(h: Host, device: number, fn: number): number {
   const root = h.iommu.quarantineRoots[device] as TableIndex;
-  if (root === 0) return backendOf(h).contextClear(h, device);
+  if (root === 0) return backendOf(h).contextClear(h, device, fn);
   // The next user of the scratch page must not read what the last one wrote.
   if (h.config.quarantine === 'scratch-page') Atomics.store(h.frames.tag, (h.iommu.scratch[0] as number) - 1, 0);
-  return backendOf(h).contextSetPrivate(h, device, root, FIRST_QUARANTINE_DID + device);
+  return backendOf(h).contextSetPrivate(h, device, fn, root, quarantineDomid(device));
 }

@@ -1,4 +1,4 @@
-// Reserved device memory (RMRRs) of devices: which regions name a device, and their maps in the domain that gets it.
+// Reserved device memory (RMRRs) of devices: their maps in the domain that gets the device.
 // Caller holds the pcidevs lock.
 import type { Domain } from '../domain/domain.ts';
 import type { Host } from '../host.ts';
@@ -6,14 +6,9 @@ import type { RmrrConfig } from '../host-config.ts';
 import { errno } from '../hypercall/errno.ts';
 import { p2mAccess } from '../p2m/types.ts';
 import { iommuIdentityMapping, UNMAP_IDENTITY } from './identity-mapping.ts';
+import { regionsOf } from './regions-of.ts';
 
 const PAGE = 4096;
-
-/** Regions that firmware reserved for the device, in the order of its table. */
-export function regionsOf(h: Host, device: number): RmrrConfig[] {
-  const { sbdf } = h.iommu.device(device);
-  return h.config.rmrrs.filter((region) => region.startPfn <= region.endPfn && region.devices.includes(sbdf));
-}
 
 const bounds = (region: RmrrConfig): string =>
   `[${(region.startPfn * PAGE).toString(16)},${((region.endPfn + 1) * PAGE - 1).toString(16)}]`;
@@ -38,8 +33,13 @@ export function mapRegions(h: Host, d: Domain, device: number, flag: number): nu
   return 0;
 }
 
-/** dom0 gets every region of the device; an error is logged and the rest goes on. */
-export function mapRegionsAtBoot(h: Host, device: number): void {
+/** dom0 gets every region once for each device in its scope, there or not; an error is logged and the rest goes on. */
+export function mapRegionsAtBoot(h: Host): void {
+  for (const region of h.config.rmrrs) for (const _ of region.devices) mapRegion(h, h.dom0, region, 0);
+}
+
+/** A device came: dom0 needs its regions once more. An error is logged only. */
+export function mapRegionsOnArrival(h: Host, device: number): void {
   for (const region of regionsOf(h, device)) mapRegion(h, h.dom0, region, 0);
 }
 

@@ -1,5 +1,6 @@
-// How a unit translates one request: context, IOTLB, paging-structure caches, tables. One object per DMA thread; it runs
-// inside an open transaction, takes no lock and never waits. Faults are answers here; who logs them is dma.ts.
+// How one request is translated: the device's own TLB if it has one, the unit's context, IOTLB and paging-structure caches,
+// tables. One object per DMA thread; it runs inside an open transaction, takes no lock and never waits. Faults are answers
+// here; who logs them is dma.ts.
 import type { Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { slotFrame } from '../p2m/entry.ts';
@@ -15,14 +16,16 @@ import {
   contextType,
   contextTypeOf,
 } from './context-entry.ts';
+import { DEVICE_TLB_DID, deviceTlb } from './device-tlb.ts';
 import type { Unit } from './iommu-state.ts';
-import { bank } from './translation-cache.ts';
+import { bank, type TranslationCache } from './translation-cache.ts';
 import { faultReason } from './vtd/fault-text.ts';
-import { tableAt, WALK_READ, WALK_WRITE, walkLevel, walkTables, withinWidth } from './walk.ts';
+import { tableAt, WALK_READ, WALK_WRITE, walkLevel, walkTables, withinWidth, withoutLevel } from './walk.ts';
 
 const C_HIT = counter('iotlb.hit');
 const C_MISS = counter('iotlb.miss');
 const C_WALK = counter('iommu.walkSteps');
+const C_DEVICE_HIT = counter('deviceTlb.hit');
 
 const refused = (needed: number): number => -(needed === WALK_WRITE ? faultReason.noWrite : faultReason.noRead);
 
@@ -40,10 +43,10 @@ export class Translator {
     this.h = h;
   }
 
-  /** The 4K slot that `dfn` translates to (`needed`: 1 read, 2 write), or minus the fault reason. */
-  translate(unit: Unit, device: number, dfn: number, needed: number): number {
+  /** The 4K slot that `dfn` translates to for a request of that id (`needed`: 1 read, 2 write), or minus the fault reason. */
+  translate(unit: Unit, requester: number, dfn: number, needed: number): number {
     this.sequence = unit.cache.sequence;
-    const context = this.context(unit, device);
+    const context = this.context(unit, requester);
     if (context < 0) return context;
     if (!contextPresent(context)) return -faultReason.noContextEntry;
     const type = contextTypeOf(context);
@@ -54,34 +57,53 @@ export class Translator {
     this.shared = contextShared(context);
     this.passThrough = type === contextType.passThrough;
     if (this.passThrough) return dfn * 65536 + 3;
-    const cached = this.cached(unit, dfn, needed);
+    if (type === contextType.multiLevelAts) return this.byDevice(unit, requester, context, dfn, needed);
+    return this.byUnit(unit, context, dfn, needed);
+  }
+
+  /** A translated request is not looked at again; else the device asks the unit for a translation, and keeps it. */
+  private byDevice(unit: Unit, requester: number, context: number, dfn: number, needed: number): number {
+    const tlb = deviceTlb(this.h, this.h.iommu.requesters.at(requester).device);
+    if (tlb === null) return this.byUnit(unit, context, dfn, needed);
+    const { sequence } = tlb;
+    const kept = this.cached(tlb, DEVICE_TLB_DID, dfn, needed);
+    if (kept > 0) {
+      this.h.counters.add(C_DEVICE_HIT);
+      return kept;
+    }
+    const slot = this.byUnit(unit, context, dfn, needed);
+    if (slot > 0) tlb.fill(bank.leaf4k, DEVICE_TLB_DID, dfn, withoutLevel(slot), this.ownerThen, sequence);
+    return slot;
+  }
+
+  private byUnit(unit: Unit, context: number, dfn: number, needed: number): number {
+    const cached = this.cached(unit.cache, this.did, dfn, needed);
     if (cached !== 0) {
       this.h.counters.add(C_HIT);
       return cached;
     }
     this.h.counters.add(C_MISS);
-    return this.walk(unit, contextRoot(context), dfn, needed, levels);
+    return this.walk(unit, contextRoot(context), dfn, needed, contextLevels(context));
   }
 
-  /** The device's context entry (0 = absent), or minus the reason. */
-  private context(unit: Unit, device: number): number {
-    const hit = unit.cache.lookup(bank.context, 0, device);
+  /** The requester's context entry (0 = absent), or minus the reason. */
+  private context(unit: Unit, requester: number): number {
+    const hit = unit.cache.lookup(bank.context, 0, requester);
     if (hit >= 0) return hit;
-    step(stepKind.hwWalk, device);
-    const bus = (this.h.iommu.device(device).sbdf >>> 8) & 0xff;
+    step(stepKind.hwWalk, requester);
+    const bus = (this.h.iommu.requesters.at(requester).sbdf >>> 8) & 0xff;
     if (Atomics.load(unit.roots, bus) === 0) return -faultReason.noRootEntry;
-    const entry = this.h.iommu.contexts[device] as number;
+    const entry = this.h.iommu.contexts[requester] as number;
     if (contextPresent(entry) || unit.config.cachingMode) {
-      unit.cache.fill(bank.context, 0, device, entry, 0, this.sequence);
+      unit.cache.fill(bank.context, 0, requester, entry, 0, this.sequence);
     }
     return entry;
   }
 
-  /** From the IOTLB: a slot, minus a reason (a cached absence), or 0 for a miss. Too few rights: the unit walks again. */
-  private cached(unit: Unit, dfn: number, needed: number): number {
-    const { cache } = unit;
+  /** From a TLB: a slot, minus a reason (a cached absence), or 0 for a miss. Too few rights: the unit walks again. */
+  private cached(cache: TranslationCache, did: number, dfn: number, needed: number): number {
     for (let level = 0; level < 3; level++) {
-      const slot = cache.lookup(level, this.did, dfn);
+      const slot = cache.lookup(level, did, dfn);
       if (slot < 0) continue;
       if ((slot & 3) === 0) return refused(needed);
       if ((slot & needed) === 0) return 0;

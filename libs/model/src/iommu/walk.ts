@@ -17,6 +17,8 @@ const TABLE = 3;
 const LEVEL_BITS = 0x3000;
 
 export const walkLevel = (leaf: number): number => (leaf >> 12) & 3;
+/** A walk's answer as a 4K leaf. (The mask is not exported: V8 folds a constant only where it is the module's own.) */
+export const withoutLevel = (leaf: number): number => leaf - (leaf & LEVEL_BITS);
 
 const refused = (needed: number): number => (needed === WALK_WRITE ? -REASON_NO_WRITE : -REASON_NO_READ);
 

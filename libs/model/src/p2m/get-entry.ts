@@ -1,6 +1,5 @@
-// Lookups that may populate a PoD entry (ept_get_entry with P2M_ALLOC), and the ways to hold on to what was read. An mfn without a held lock or a page reference
-// is stale the moment it is returned; a page reference keeps the *frame*, not the mapping.
-
+// Lookups that may populate a PoD entry (ept_get_entry with P2M_ALLOC), and the ways to hold on to what was read. An mfn without
+// a held lock or a page reference is stale the moment it is returned; a page reference keeps the *frame*, not the mapping.
 import { domainCrash } from '../domain/crash.ts';
 import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
@@ -27,8 +26,9 @@ export function getEntry(h: Host, d: Domain, g: number, query: number, out: Leaf
   }
 }
 
-/** get_gfn: looks up and keeps the p2m write lock until putGfn. */
+/** get_gfn: looks up and keeps the p2m write lock until putGfn. Of a PV domain there is nothing to lock. */
 export function getGfn(h: Host, d: Domain, g: number, query: number, out: Leaf): Mfn {
+  if (!d.isTranslated) return peekEntry(h, d, g, out);
   p2mLock(h, d);
   const m = getEntry(h, d, g, query, out);
   if (out.type === p2mType.ramBroken && (query & P2M_ALLOC) !== 0) {
@@ -38,13 +38,20 @@ export function getGfn(h: Host, d: Domain, g: number, query: number, out: Leaf):
   return m;
 }
 
-export const putGfn = (h: Host, d: Domain): void => p2mUnlock(h, d);
+export function putGfn(h: Host, d: Domain): void {
+  if (d.isTranslated) p2mUnlock(h, d);
+}
 
 /**
  * A reference on the frame behind `g`: RAM of the domain itself, or a foreign frame; -1 for anything else (holes, direct
- * MMIO, grants). Fast path under the read lock; PoD goes the slow way under the write lock. The reference must be put.
+ * MMIO, grants). Fast path under the read lock; PoD goes the slow way under the write lock. The reference must be put. A PV
+ * domain sees machine frames one to one: `g` is the frame.
  */
 export function getPageFromGfn(h: Host, d: Domain, g: number, query: number, out: Leaf): Mfn | -1 {
+  if (!d.isTranslated) {
+    peekEntry(h, d, g, out);
+    return refOf(h, d, out);
+  }
   p2mReadLock(h, d);
   let m: Mfn | -1 = -1;
   try {

@@ -1,5 +1,5 @@
-// One load or store of a vCPU, as the hardware and Xen carry it out together: VM entry, TLB, EPT walk, and on an EPT
-// violation the exit into Xen, which populates a PoD entry and lets the instruction run again (hvm_hap_nested_page_fault).
+// One load or store of a vCPU, as the hardware and Xen carry it out together: VM entry, TLB, EPT walk, and the exits into Xen.
+// What Xen does there is ept-exits.ts; here the instruction runs again after it.
 import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
@@ -8,26 +8,28 @@ import { counter } from '../shared-memory/counters.ts';
 import { load } from '../shared-memory/slots.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
 import { SLOTS_PER_TABLE, type TableIndex, tableUse } from '../shared-memory/table-pages.ts';
-import { makeSlot, ROOT_LEVEL, SLOT_R, SLOT_SP, SLOT_W, slotFrame, slotLow, slotType, tableOffset } from './entry.ts';
-import { getGfn, P2M_ALLOC, putGfn } from './get-entry.ts';
-import { Leaf } from './peek-entry.ts';
-import { discardsWrites, p2mType } from './types.ts';
+import {
+  makeSlot,
+  ROOT_LEVEL,
+  SLOT_MISCONFIG,
+  SLOT_R,
+  SLOT_SP,
+  SLOT_W,
+  slotFrame,
+  slotLow,
+  slotType,
+  tableOffset,
+} from './entry.ts';
+import { AccessOutcome, accessResult, eptMisconfig, eptViolation } from './ept-exits.ts';
+import { p2mType } from './types.ts';
+
+export { AccessOutcome, accessResult } from './ept-exits.ts';
 
 const C_HIT = counter('cpu.tlbHit');
 const C_MISS = counter('cpu.tlbMiss');
 const C_WALK = counter('cpu.walk');
-const C_VIOLATION = counter('cpu.eptViolation');
-
-/** What an access came to. `emulated`: nothing is mapped there, the device model would answer (reads give all ones). */
-export const accessResult = { ok: 0, emulated: 1, mmio: 2, discarded: 3, crashed: 4 } as const;
-
-export class AccessOutcome {
-  result: number = accessResult.ok;
-  /** Contents tag that a load found. */
-  tag = 0;
-  mfn: Mfn = INVALID_MFN;
-}
-
+/** What a walk answers that met an entry which no CPU accepts. */
+const MISCONFIG = -1;
 /** Attempts before an access that keeps faulting is a bug of the model (XSA-246: a lookup must make progress or fail). */
 const MAX_EXITS = 8;
 
@@ -41,20 +43,19 @@ export function guestAccess(h: Host, d: Domain, g: number, storeTag: number | nu
   for (let exits = 0; exits < MAX_EXITS; exits++) {
     h.tlbs.enter(h.cpu, d);
     const leaf = translate(h, d, g, needed);
-    if (leaf !== 0) {
+    if (leaf > 0) {
       carryOut(h, d, leaf, storeTag, out);
       h.tlbs.exit(h.cpu);
       return out.result;
     }
     h.tlbs.exit(h.cpu);
-    h.counters.add(C_VIOLATION);
-    const handled = eptViolation(h, d, g, needed, out);
+    const handled = leaf === MISCONFIG ? eptMisconfig(h, d, g, out) : eptViolation(h, d, g, needed, out);
     if (handled !== accessResult.ok) return handled;
   }
   return h.panic(`d${d.domid} gfn ${g.toString(16)}: EPT violation handled ${MAX_EXITS} times without progress`);
 }
 
-/** A leaf slot for the 4K page with the needed right, from the TLB or the tables; 0 = EPT violation. */
+/** A leaf slot for the 4K page with the needed right, from the TLB or the tables; 0 = EPT violation, or MISCONFIG. */
 function translate(h: Host, d: Domain, g: number, needed: number): number {
   step(stepKind.guestAccess, g);
   const cached = h.tlbs.lookup(h.cpu, d.slot, g);
@@ -64,13 +65,14 @@ function translate(h: Host, d: Domain, g: number, needed: number): number {
   }
   h.counters.add(C_MISS);
   const leaf = walkEpt(h, d, g);
+  if (leaf < 0) return leaf;
   if ((slotLow(leaf) & needed) === 0) return 0;
   step(stepKind.tlbFill, g);
   h.tlbs.fill(h.cpu, d.slot, g, leaf);
   return leaf;
 }
 
-/** The hardware walk, through the paging-structure cache. Answers the leaf as a 4K slot, 0 if absent. */
+/** The hardware walk, through the paging-structure cache. Answers the leaf as a 4K slot, 0 if absent, or MISCONFIG. */
 function walkEpt(h: Host, d: Domain, g: number): number {
   const { slots } = h.tables;
   h.counters.add(C_WALK);
@@ -80,7 +82,7 @@ function walkEpt(h: Host, d: Domain, g: number): number {
     step(stepKind.hwWalk, g);
     const live =
       h.tables.generationOf(table as TableIndex) === generation && h.tables.useOf(table as TableIndex) === tableUse.p2m;
-    if (live) return load(slots, table * SLOTS_PER_TABLE + tableOffset(g, 0));
+    if (live) return accepted(load(slots, table * SLOTS_PER_TABLE + tableOffset(g, 0)));
     // Reachable only if a flush was lost (policy cpu.flush: lost) or a table was freed before its flush.
     h.platform.violation({
       invariant: 'noWalkThroughFreedTable',
@@ -92,20 +94,20 @@ function walkEpt(h: Host, d: Domain, g: number): number {
   let level = ROOT_LEVEL;
   let table = d.r.p2mRoot;
   let slot = load(slots, table * SLOTS_PER_TABLE + tableOffset(g, level));
-  while (slot !== 0 && level > 0 && (slotLow(slot) & SLOT_SP) === 0) {
+  while (slot !== 0 && level > 0 && (slot & (SLOT_SP | SLOT_MISCONFIG)) === 0) {
     step(stepKind.hwWalk, g);
     level--;
     table = slotFrame(slot);
     slot = load(slots, table * SLOTS_PER_TABLE + tableOffset(g, level));
   }
   if (slot === 0) return 0;
-  if (level === 0) {
-    h.tlbs.fillTable(h.cpu, d.slot, g, table, h.tables.generationOf(table as TableIndex));
-    return slot;
-  }
+  if (level === 0) h.tlbs.fillTable(h.cpu, d.slot, g, table, h.tables.generationOf(table as TableIndex));
+  if ((slot & SLOT_MISCONFIG) !== 0) return MISCONFIG;
   const frame = slotFrame(slot);
-  return frame === INVALID_MFN ? slot : makeSlot(frame + (g % 512 ** level), slotLow(slot));
+  return level === 0 || frame === INVALID_MFN ? slot : makeSlot(frame + (g % 512 ** level), slotLow(slot));
 }
+
+const accepted = (leaf: number): number => ((leaf & SLOT_MISCONFIG) === 0 ? leaf : MISCONFIG);
 
 /** The access itself, still in guest mode: a flush waits for it. */
 function carryOut(h: Host, d: Domain, leaf: number, storeTag: number | null, out: AccessOutcome): void {
@@ -132,23 +134,4 @@ function checkOwner(h: Host, d: Domain, m: Mfn, type: number): void {
     text: `d${d.domid} on cpu${h.cpu} reaches mfn ${m.toString(16)} of d${h.frames.ownerOf(m)}`,
     evidence: { domid: d.domid, mfn: m, owner: h.frames.ownerOf(m) },
   });
-}
-
-/** In Xen: populate, or say what the access is. `ok` = run the instruction again. */
-function eptViolation(h: Host, d: Domain, g: number, needed: number, out: AccessOutcome): number {
-  const leaf = new Leaf();
-  getGfn(h, d, g, P2M_ALLOC, leaf);
-  putGfn(h, d);
-  out.mfn = leaf.mfn;
-  out.tag = 0;
-  out.result = violationResult(d, leaf, needed);
-  return out.result;
-}
-
-function violationResult(d: Domain, leaf: Leaf, needed: number): number {
-  if (d.crashed || d.dying) return accessResult.crashed;
-  if (leaf.mfn === INVALID_MFN) return accessResult.emulated;
-  if (needed === SLOT_W && discardsWrites(leaf.type)) return accessResult.discarded;
-  if (leaf.type === p2mType.ramBroken || leaf.type === p2mType.mmioDm) return accessResult.emulated;
-  return accessResult.ok;
 }

@@ -20,9 +20,7 @@ export function p2mAddIdentityEntry(h: Host, d: Domain, g: number, access: numbe
   try {
     peekEntry(h, d, g, leaf);
     if (leaf.type === p2mType.invalid || leaf.type === p2mType.mmioDm) {
-      const rc = p2mSetEntry(h, d, g, g as Mfn, 0, p2mType.mmioDirect, access);
-      if (rc === 0) d.r.nrMmio++;
-      return rc;
+      return p2mSetEntry(h, d, g, g as Mfn, 0, p2mType.mmioDirect, access);
     }
     if (leaf.type === p2mType.mmioDirect && leaf.mfn === g && leaf.access === access) return 0;
     const mapped = leaf.mfn === INVALID_MFN ? 'ffffffffffffffff' : leaf.mfn.toString(16);
@@ -41,9 +39,7 @@ export function p2mRemoveIdentityEntry(h: Host, d: Domain, g: number): number {
   try {
     peekEntry(h, d, g, leaf);
     if (leaf.type === p2mType.mmioDirect && leaf.mfn === g) {
-      const rc = p2mSetEntry(h, d, g, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
-      if (rc === 0) d.r.nrMmio--;
-      return rc;
+      return p2mSetEntry(h, d, g, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
     }
     if (leaf.type !== p2mType.mmioDm || leaf.mfn !== INVALID_MFN) {
       h.platform.printk(

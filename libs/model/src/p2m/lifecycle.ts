@@ -6,6 +6,7 @@ import { type Domid, INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { SLOTS_PER_TABLE, type TableIndex } from '../shared-memory/table-pages.ts';
+import { freeDirtyBitmap } from './dirty-bitmap.ts';
 import { ROOT_LEVEL, SLOT_SP, slotFrame, slotLow, slotType } from './entry.ts';
 import { p2mLock, p2mTlbFlushSync, p2mUnlock, syncDomain } from './p2m.ts';
 import { INITIAL_POOL_PAGES, p2mAllocTable, p2mFreeTable, setPagingPool } from './paging-pool.ts';
@@ -74,8 +75,9 @@ export function relinquishForeign(h: Host, d: Domain, preempt: () => boolean): n
 /** Tables freed between two preemption checks. */
 const TEARDOWN_SLICE = 1024;
 
-/** Destroy, stage e: all tables back to the pool, then the pool back to the heap. 0 or -ERESTART. Devices are gone by now. */
+/** Destroy, stage e: all tables and the dirty bitmap back to the pool, then the pool back to the heap. 0 or -ERESTART. Devices are gone by now. */
 export function p2mTeardown(h: Host, d: Domain, preempt: () => boolean): number {
+  freeDirtyBitmap(h, d);
   if (d.r.p2mRoot !== 0) {
     p2mLock(h, d);
     syncDomain(h, d);

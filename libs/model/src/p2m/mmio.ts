@@ -4,6 +4,7 @@ import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN, type Mfn, type Order } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
+import { touchesMmioRo } from './memory-type.ts';
 import { p2mLock, p2mUnlock } from './p2m.ts';
 import { Leaf, peekEntry } from './peek-entry.ts';
 import { setTypedEntry } from './physmap.ts';
@@ -13,9 +14,11 @@ import { p2mAccess, p2mType } from './types.ts';
 /** Pieces (4K or 2M) a single call does before it returns to its caller. */
 const MAX_ITERATIONS = 64;
 
+const hex = (n: number): string => n.toString(16).padStart(8, '0');
+
 function pieceOrder(h: Host, d: Domain, g: number, m: number, left: number): Order {
   const fits = d.has('hap') && h.config.ept.superpage2m && g % 512 === 0 && m % 512 === 0 && left >= 512;
-  return fits ? 9 : 0;
+  return fits && !touchesMmioRo(h, m, 9) ? 9 : 0;
 }
 
 /** 0 = all mapped; >0 = frames done so far; <0 = nothing was done. An error after progress shows as a short count. */
@@ -31,7 +34,6 @@ export function mapMmioRegions(h: Host, d: Domain, g: number, nr: number, m: num
       rc = setTypedEntry(h, d, g + done, (m + done) as Mfn, 0, p2mType.mmioDirect, p2mAccess.rwx);
     }
     if (rc !== 0) return done > 0 ? done : rc;
-    d.r.nrMmio += 2 ** order;
     done += 2 ** order;
   }
   return done === nr ? 0 : done;
@@ -57,13 +59,11 @@ function clearMmio(h: Host, d: Domain, g: number, m: number, left: number): numb
     peekEntry(h, d, g, leaf);
     if (leaf.type !== p2mType.mmioDirect) return -errno.EINVAL;
     if (leaf.mfn !== m) {
-      h.platform.printk(`no mapping between mfn ${m.toString(16)} and gfn ${g.toString(16)}`);
+      h.platform.printk(`no mapping between mfn ${hex(m)} and gfn ${hex(g)}`);
     }
     const order = leaf.order === 9 && pieceOrder(h, d, g, leaf.mfn, left) === 9 ? 9 : 0;
     const rc = p2mSetEntry(h, d, g, INVALID_MFN, order, p2mType.invalid, p2mAccess.rwx);
-    if (rc !== 0) return rc;
-    d.r.nrMmio -= 2 ** order;
-    return 2 ** order;
+    return rc !== 0 ? rc : 2 ** order;
   } finally {
     p2mUnlock(h, d);
   }

@@ -1,5 +1,5 @@
-// Adding and removing guest RAM: p2m_add_page, p2m_remove_page, guest_remove_page. Here the p2m, M2P and the PoD count are
-// kept in step; special entries (MMIO, grants, foreign frames) are protected (XSA-378); half-done work is repaired (XSA-389).
+// Adding and removing guest RAM: p2m_add_page, p2m_remove_page, guest_remove_page. Here the p2m, M2P, the PoD count and the
+// dirty bitmap are kept in step; special entries (MMIO, grants, foreign frames) are protected (XSA-378); half-done work is repaired (XSA-389).
 import { domainCrash } from '../domain/crash.ts';
 import type { Domain } from '../domain/domain.ts';
 import { putAllocRef, putPage } from '../domain/memory.ts';
@@ -10,6 +10,7 @@ import { errno } from '../hypercall/errno.ts';
 import { IOMMUF_readable, IOMMUF_writable } from '../iommu/flags.ts';
 import { iommuLegacyMap, iommuLegacyUnmap } from '../iommu/iommu.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
+import { markClean, markDirty } from './dirty-bitmap.ts';
 import { getGfn, P2M_QUERY, putGfn } from './get-entry.ts';
 import { p2mLock, p2mTlbFlushSync, p2mUnlock } from './p2m.ts';
 import { Leaf, peekEntry } from './peek-entry.ts';
@@ -63,6 +64,7 @@ function addPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
     const result = p2mSetEntry(h, d, g, m, order, p2mType.ramRw, p2mAccess.rwx);
     if (result !== 0) return result;
     h.frames.setM2pBlock(m, g, pages);
+    markDirty(h, d, g, pages);
     if (podCount > 0) {
       step(stepKind.count, g);
       d.r.podEntryCount -= podCount;
@@ -87,13 +89,12 @@ function removeAliases(h: Host, d: Domain, m: Mfn, pages: number): number {
   return 0;
 }
 
-/** guest_physmap_remove_page: unmaps exactly `m` at `g`. -EILSEQ when anything else is there; takes the p2m lock. */
+/**
+ * guest_physmap_remove_page: unmaps exactly `m` at `g`. -EILSEQ when anything else is there; takes the p2m lock. A PV domain has
+ * nothing to unmap.
+ */
 export function p2mRemovePage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
-  if (!d.isTranslated) {
-    const pages = 2 ** order;
-    h.frames.clearM2pBlock(m, pages);
-    return iommuLegacyUnmap(h, d, m, pages);
-  }
+  if (!d.isTranslated) return 0;
   p2mLock(h, d);
   try {
     return removeEntry(h, d, g, m, order);
@@ -117,12 +118,17 @@ export function removeEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order)
   }
   peekEntry(h, d, g, leaf);
   const ordinary = m !== INVALID_MFN && !isSpecial(leaf.type);
-  if (ordinary) h.frames.clearM2pBlock(m, pages);
+  if (ordinary) {
+    h.frames.clearM2pBlock(m, pages);
+    markClean(h, d, g, pages);
+  }
   const rc = p2mSetEntry(h, d, g, INVALID_MFN, order, p2mType.invalid, p2mAccess.rwx);
   if (rc !== 0 && ordinary) {
-    // XSA-389: where RAM is still mapped, M2P must say so again
+    // XSA-389: where RAM is still mapped, M2P must say so again, and that it may have been written
     for (let i = 0; i < pages; i++) {
-      if (peekEntry(h, d, g + i, leaf) === m + i) h.frames.setM2p((m + i) as Mfn, g + i);
+      if (peekEntry(h, d, g + i, leaf) !== m + i) continue;
+      h.frames.setM2p((m + i) as Mfn, g + i);
+      markDirty(h, d, g + i, 1);
     }
   }
   return rc;
@@ -134,6 +140,7 @@ export function removeEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order)
  * where a caller postponed flushes (XSA-346).
  */
 export function guestRemovePage(h: Host, d: Domain, g: number): number {
+  if (!d.isTranslated) return removePvPage(h, d, g as Mfn);
   const leaf = new Leaf();
   getGfn(h, d, g, P2M_QUERY, leaf);
   try {
@@ -156,6 +163,20 @@ export function guestRemovePage(h: Host, d: Domain, g: number): number {
   } finally {
     putGfn(h, d);
   }
+}
+
+/**
+ * The same for a PV domain, which names the frame itself. Deviation: its devices lose the page here; Xen takes the IOMMU mapping
+ * away with the last reference (cleanup_page_mappings), so that a page lent to others stays mapped for the lender's devices.
+ */
+function removePvPage(h: Host, d: Domain, m: Mfn): number {
+  if (!h.frames.valid(m)) return -errno.EINVAL;
+  if (!h.frames.getPage(m, d.domid)) return -errno.ENXIO;
+  const special = h.frames.has(m, frameFlag.special);
+  const rc = special ? 0 : iommuLegacyUnmap(h, d, m, 1);
+  if (rc === 0 && !d.crashed && !special) putAllocRef(h, m);
+  putPage(h, m);
+  return rc;
 }
 
 /**

@@ -5,57 +5,46 @@ import { putPage } from '../domain/memory.ts';
 import { type Domid, INVALID_MFN, MAX_GFN, type Mfn, type Order } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
-import { FLUSHF_added, FLUSHF_modified, IOMMUF_readable, IOMMUF_writable } from '../iommu/flags.ts';
-import { iommuIotlbFlush, iommuLegacyMap, iommuLegacyUnmap } from '../iommu/iommu.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { load, publish, store } from '../shared-memory/slots.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
 import { SLOTS_PER_TABLE, type TableIndex } from '../shared-memory/table-pages.ts';
+import { deviceRights, updateIommu } from './device-view.ts';
 import {
-  makeLeaf,
   makeMiddle,
   ROOT_LEVEL,
-  SLOT_R,
+  SLOT_MISCONFIG,
+  SLOT_RIGHTS,
   SLOT_SP,
-  SLOT_W,
-  SLOT_X,
   slotFrame,
   slotLow,
   slotType,
   tableOffset,
 } from './entry.ts';
+import { newLeaf } from './leaf-slot.ts';
+import { resolveMisconfig } from './misconfig.ts';
 import { p2mTlbFlushSync, syncDomain } from './p2m.ts';
 import { p2mAllocTable, p2mFreeTable } from './paging-pool.ts';
 import { splitLeaf } from './split.ts';
-import { iommuRightsOf, mayHaveInvalidMfn, p2mType } from './types.ts';
+import { p2mType } from './types.ts';
 
 const C_SET = counter('p2m.set');
-const PRESENT = SLOT_R | SLOT_W | SLOT_X;
-
-/** A device's rights through a leaf: with shared tables the CPU's r and w bits, otherwise by type (p2m fact sheet 2). */
-export function deviceRights(d: Domain, slot: number): number {
-  if (slot === 0) return 0;
-  const low = slotLow(slot);
-  if (d.has('hapPtShare')) return low & (SLOT_R | SLOT_W);
-  return iommuRightsOf(slotType(low), (low >> 8) & 15);
-}
-
-/** The slot that a set would write; 0 = hole. Types without a frame need one of the types that may lack it. */
-function leafSlot(m: Mfn, level: number, type: number, access: number): number {
-  if (m === INVALID_MFN && !mayHaveInvalidMfn(type)) return 0;
-  if (type === p2mType.invalid || type === p2mType.mmioDm) return 0;
-  return makeLeaf(m, level, type, access);
-}
 
 /**
  * Sets the leaf of `order` (0, 9 or 18) at `g`. 0, or -EINVAL (alignment, width), -ENOMEM (paging pool), -EBUSY (a foreign
- * frame cannot be referenced), -EILSEQ (a foreign frame is unmapped by a caller without a reference of its own). Effects in Xen's order: table write, CPU flush (deferred), IOMMU (synchronous), old tables.
+ * frame cannot be referenced), -EILSEQ (a foreign frame is unmapped by a caller without a reference of its own). Effects in
+ * Xen's order: pending changes, table write, CPU flush (deferred), IOMMU (synchronous), old tables.
  */
 export function eptSetEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order, type: number, access: number): number {
   const pages = 2 ** order;
   if (order % 9 !== 0 || order > 18 || g % pages !== 0 || (m !== INVALID_MFN && m % pages !== 0)) return -errno.EINVAL;
   if (g < 0 || g + pages - 1 > MAX_GFN) return -errno.EINVAL;
   if (step(stepKind.p2mWrite, g) !== 0) return -errno.ENOMEM;
+  return setLeaf(h, d, g, m, order, type, access);
+}
+
+/** Steps 2…5: to the slot at its level. */
+function setLeaf(h: Host, d: Domain, g: number, m: Mfn, order: Order, type: number, access: number): number {
   const target = order / 9;
   const { slots } = h.tables;
 
@@ -64,7 +53,14 @@ export function eptSetEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order,
   let level = ROOT_LEVEL;
   let index = table * SLOTS_PER_TABLE + tableOffset(g, level);
   let old = load(slots, index);
-  while (level > target) {
+  for (;;) {
+    const low = slotLow(old);
+    if ((low & SLOT_MISCONFIG) !== 0) {
+      // 2. what is pending on the path comes first
+      const rc = resolveMisconfig(h, d, g);
+      return rc < 0 ? rc : setLeaf(h, d, g, m, order, type, access);
+    }
+    if (level === target || (low & SLOT_SP) !== 0) break;
     if (old === 0) {
       const fresh = p2mAllocTable(h, d);
       if (fresh === 0) return -errno.ENOMEM;
@@ -72,15 +68,15 @@ export function eptSetEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order,
       publish();
       store(slots, index, makeMiddle(fresh));
       table = fresh;
-    } else if ((slotLow(old) & SLOT_SP) !== 0) break;
-    else table = slotFrame(old) as TableIndex;
+    } else table = slotFrame(old) as TableIndex;
     level--;
     index = table * SLOTS_PER_TABLE + tableOffset(g, level);
     old = load(slots, index);
   }
 
   // 5. the old leaf is bigger: split it aside and link it with one store
-  if (level > target) {
+  const split = level > target;
+  if (split) {
     const rc = splitLeaf(h, d, index, old, level, target, g);
     if (rc !== 0) return rc;
     while (level > target) {
@@ -90,7 +86,7 @@ export function eptSetEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order,
     }
     old = load(slots, index);
   }
-  return replaceLeaf(h, d, g, order, index, old, leafSlot(m, level, type, access), level, type);
+  return replaceLeaf(h, d, g, order, index, old, newLeaf(h, d, m, level, type, access), type, split);
 }
 
 /** Steps 6…11: the slot at its final level gets its new value. */
@@ -102,19 +98,20 @@ function replaceLeaf(
   index: number,
   old: number,
   fresh: number,
-  level: number,
   type: number,
+  split: boolean,
 ): number {
+  const level = order / 9;
   const oldIsTable = level > 0 && old !== 0 && (slotLow(old) & SLOT_SP) === 0;
-  const oldPresent = oldIsTable || (slotLow(old) & PRESENT) !== 0;
+  const oldPresent = oldIsTable || (slotLow(old) & SLOT_RIGHTS) !== 0;
   // 6. nothing to tell the IOMMU iff frame and device rights stay what they are
-  const oldRights = oldIsTable ? -1 : deviceRights(d, old);
-  const newRights = deviceRights(d, fresh);
+  const oldRights = oldIsTable ? -1 : deviceRights(h, d, old);
+  const newRights = deviceRights(h, d, fresh);
   const modified = !(oldRights === newRights && slotFrame(old) === slotFrame(fresh) && fresh !== 0);
 
   // 7. references of foreign frames, then the one store
   if (level === 0) {
-    const rc = foreignReferences(h, d, old, fresh);
+    const rc = entryModify(h, d, old, fresh);
     if (rc !== 0) return rc;
   }
   step(stepKind.ptWrite, index);
@@ -126,11 +123,11 @@ function replaceLeaf(
   const last = g + 2 ** order - 1;
   if (type !== p2mType.invalid && last > d.r.maxMappedPfn) d.r.maxMappedPfn = last;
 
-  // 9. an entry that was not present is cached nowhere
-  if (oldPresent) syncDomain(h, d);
+  // 9. an entry that was not present is cached nowhere; of a leaf that was split Xen does not ask
+  if (oldPresent || split) syncDomain(h, d);
 
   // 10.
-  const rc = modified && d.has('iommu') ? updateIommu(h, d, g, order, fresh, newRights, oldPresent) : 0;
+  const rc = modified ? updateIommu(h, d, g, 2 ** order, fresh, newRights, oldPresent) : 0;
 
   // 11. last: nobody may still walk the tables this leaf replaced
   if (oldIsTable) {
@@ -140,53 +137,29 @@ function replaceLeaf(
   return rc;
 }
 
-function updateIommu(
-  h: Host,
-  d: Domain,
-  g: number,
-  order: Order,
-  fresh: number,
-  rights: number,
-  oldPresent: boolean,
-): number {
-  const pages = 2 ** order;
-  if (d.has('hapPtShare')) {
-    if (!h.iommu.dontFlush) {
-      iommuIotlbFlush(h, d, g, pages, (rights !== 0 ? FLUSHF_added : 0) | (oldPresent ? FLUSHF_modified : 0));
-    }
-    return 0;
-  }
-  if (!d.has('needSync')) return 0;
-  if (rights === 0) {
-    // dom0 is not crashed by a failure: its frame must then not be freed. A guest is, and its callers look at that.
-    const rc = iommuLegacyUnmap(h, d, g, pages);
-    return d.isHardware ? rc : 0;
-  }
-  const flags = ((rights & 1) !== 0 ? IOMMUF_readable : 0) | ((rights & 2) !== 0 ? IOMMUF_writable : 0);
-  iommuLegacyMap(h, d, g, slotFrame(fresh), pages, flags);
-  return 0;
-}
-
 /**
- * p2m_entry_modify: a foreign leaf holds a reference of its frame, from before it is visible until after it is gone.
- * Whoever takes one away must hold another.
+ * p2m_entry_modify: what a 4K leaf of these types brings with it. A foreign leaf holds a reference of its frame, from before it
+ * is visible until after it is gone; whoever takes one away must hold another. Pages of an ioreq server are counted.
  */
-function foreignReferences(h: Host, d: Domain, old: number, fresh: number): number {
-  const isForeign = (slot: number): boolean => slot !== 0 && slotType(slotLow(slot)) === p2mType.mapForeign;
+function entryModify(h: Host, d: Domain, old: number, fresh: number): number {
+  const oldType = old === 0 ? p2mType.invalid : slotType(slotLow(old));
+  const newType = fresh === 0 ? p2mType.invalid : slotType(slotLow(fresh));
+  if (oldType === newType && slotFrame(old) === slotFrame(fresh)) return 0;
   // Dropping the last reference here would free the frame under this lock, which the other domain's locks do not allow.
-  if (isForeign(old) && Atomics.load(h.frames.count, slotFrame(old)) < 2) return -errno.EILSEQ;
-  if (isForeign(fresh)) {
+  if (oldType === p2mType.mapForeign && Atomics.load(h.frames.count, slotFrame(old)) < 2) return -errno.EILSEQ;
+  if (newType === p2mType.mapForeign) {
     const m = slotFrame(fresh) as Mfn;
     const owner = h.frames.ownerOf(m);
     if (owner < 0 || !h.frames.getPage(m, owner as Domid)) return -errno.EBUSY;
     d.r.nrForeign++;
-  }
-  if (isForeign(old)) {
+  } else if (newType === p2mType.ioreqServer) d.r.ioreqEntryCount++;
+  if (oldType === p2mType.mapForeign) {
     d.r.nrForeign--;
     putPage(h, slotFrame(old) as Mfn);
-  }
+  } else if (oldType === p2mType.ioreqServer) d.r.ioreqEntryCount--;
   return 0;
 }
+
 /** Frees a table and all below it. Leaves in it are not touched: special ones cannot be here (physmap.ts refuses). */
 export function freeSubtree(h: Host, d: Domain, table: TableIndex, level: number): void {
   if (level > 0) {

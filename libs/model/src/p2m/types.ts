@@ -36,10 +36,15 @@ const T = p2mType;
 const RAM = bit(T.ramRw, T.ramLogdirty, T.ramRo, T.pagingOut, T.paged, T.pagingIn, T.ramShared, T.ioreqServer);
 const SPECIAL = bit(T.mmioDirect, T.grantMapRw, T.grantMapRo, T.mapForeign);
 const HOLE = bit(T.invalid, T.mmioDm, T.paged, T.pagingIn);
+/** A bulk change may turn one into another of these, lazily (misconfig.ts). */
+const CHANGEABLE = bit(T.ramRw, T.ramLogdirty, T.ioreqServer);
+const READ_ONLY = bit(T.ramLogdirty, T.ramRo, T.grantMapRo, T.ramShared);
 const DISCARD_WRITE = bit(T.ramRo, T.grantMapRo);
 const INVALID_MFN_OK = bit(T.mmioDirect, T.populateOnDemand, T.pagingOut, T.paged, T.pagingIn);
 const PAGING = bit(T.pagingOut, T.paged, T.pagingIn);
 const ANY_RAM = RAM | bit(T.grantMapRw, T.grantMapRo, T.mapForeign);
+/** Grants are not in it: they can vanish at any time. */
+const VALID = RAM | bit(T.mmioDirect);
 
 const member =
   (set: number) =>
@@ -50,6 +55,11 @@ export const isRam = member(RAM);
 /** Changes only through its own API; anything else crashes the subject domain. */
 export const isSpecial = member(SPECIAL);
 export const isHole = member(HOLE);
+export const isChangeable = member(CHANGEABLE);
+/** No CPU writes through it, whatever the access; a write is logged, dropped, or refused. */
+export const isReadOnly = member(READ_ONLY);
+/** A leaf of it stands for memory or a device, and stays until its own domain's p2m changes. */
+export const isValid = member(VALID);
 export const discardsWrites = member(DISCARD_WRITE);
 export const mayHaveInvalidMfn = member(INVALID_MFN_OK);
 export const isPaging = member(PAGING);
@@ -63,7 +73,7 @@ const typeRights: readonly number[] = [
   5, // ramLogdirty
   5, // ramRo
   0, // mmioDm
-  7, // mmioDirect (mmio_ro_ranges are not modelled)
+  7, // mmioDirect (not w in mmio_ro_ranges: leaf-slot.ts)
   0, // populateOnDemand
   3, // grantMapRw
   1, // grantMapRo
@@ -73,7 +83,7 @@ const typeRights: readonly number[] = [
   5, // ramShared
   0, // ramBroken
   3, // mapForeign
-  1, // ioreqServer (no server claims writes)
+  1, // ioreqServer (its server claims writes: without a claim there are no such pages)
 ];
 
 /** What a CPU may do: type and access together. Bits r 1, w 2, x 4. */

@@ -2,7 +2,15 @@
 // the RAM it gives up goes to its PoD cache instead of the host, so tot_pages does not drop.
 import { domainCrash } from '../domain/crash.ts';
 import type { Domain } from '../domain/domain.ts';
-import { alignmentOrder, type Gfn, INVALID_MFN, type Mfn, type Order, SUPERPAGE_PAGES } from '../frames/addresses.ts';
+import {
+  alignmentOrder,
+  type Gfn,
+  INVALID_MFN,
+  type Mfn,
+  type Order,
+  PAGE_ORDER_2M,
+  SUPERPAGE_PAGES,
+} from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
 import { p2mLock, p2mTlbFlushSync, p2mUnlock } from '../p2m/p2m.ts';
@@ -43,10 +51,14 @@ function decreaseChunk(h: Host, d: Domain, gfn: Gfn, order: Order): number {
     const found = classify(h, d, gfn, order);
     if (found.pod === 0 && !steal) return 0;
     const pages = 2 ** order;
-    if (found.pod < pages && steal && order < 9 && found.ram === pages) reclaimAround(h, d, gfn, found, pages);
-    const handled = found.pod === pages ? dropEntries(h, d, gfn, order) : dropMixed(h, d, gfn, order, found);
+    let handled: number;
+    if (found.pod === pages) handled = dropEntries(h, d, gfn, order);
+    else {
+      if (steal && order < PAGE_ORDER_2M && found.ram === pages) reclaimAround(h, d, gfn, found, pages);
+      handled = dropLeaves(h, d, gfn, order, found);
+    }
     // Liabilities fell below assets: the surplus goes home.
-    if (d.r.podEntryCount < d.r.podCount) podSetCacheTarget(h, d, d.r.podEntryCount, null);
+    if (!d.crashed && d.r.podEntryCount < d.r.podCount) podSetCacheTarget(h, d, d.r.podEntryCount, null);
     return handled;
   } finally {
     d.locks.pod.unlock();
@@ -91,7 +103,7 @@ function dropEntries(h: Host, d: Domain, gfn: Gfn, order: Order): number {
 }
 
 /** Leaf by leaf while there are PoD entries to drop, or RAM to steal and a debt to pay with it. */
-function dropMixed(h: Host, d: Domain, gfn: Gfn, order: Order, found: Found): number {
+function dropLeaves(h: Host, d: Domain, gfn: Gfn, order: Order, found: Found): number {
   const leaf = new Leaf();
   let handled = 0;
   for (let i = 0; i < 2 ** order && (found.pod > 0 || (inDebt(d) && found.ram > 0)); ) {

@@ -4,6 +4,7 @@ import { domainCrash } from '../domain/crash.ts';
 import type { Domain } from '../domain/domain.ts';
 import { type Gfn, INVALID_MFN, type Mfn, PAGE_ORDER_1G, PAGE_ORDER_2M, SUPERPAGE_PAGES } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
+import { markDirty } from '../p2m/dirty-bitmap.ts';
 import { p2mSetEntry } from '../p2m/set-entry.ts';
 import { p2mAccess, p2mType } from '../p2m/types.ts';
 import { counter } from '../shared-memory/counters.ts';
@@ -24,29 +25,43 @@ const C_OUT = counter('pod.outOfMemory');
  */
 export function podDemandPopulate(h: Host, d: Domain, gfn: Gfn | number, order: number): boolean {
   d.locks.pod.lock();
+  let found: Found;
   try {
-    if (d.dying) return false;
-    // A 1G entry is cut to 2M first; the other 511 stay PoD. No table memory: report failure, or the walk would loop
-    // for ever (XSA-246).
-    if (order === PAGE_ORDER_1G) return split(h, d, gfn, PAGE_ORDER_2M);
-    if (inDebt(d)) eagerReclaim(h, d);
-    if (d.r.podCount === 0) emergencySweep(h, d, h.preemptPending);
-    if (d.r.podCount === 0) return outOfMemory(h, d);
-    d.r.podMaxGuest = Math.max(d.r.podMaxGuest, gfn);
-    const size = order === PAGE_ORDER_2M ? PAGE_ORDER_2M : 0;
-    const m = cacheGet(h, d, size);
-    if (m < 0) return split(h, d, gfn, 0);
-    return install(h, d, gfn, m as Mfn, size);
+    found = serve(h, d, gfn, order);
   } finally {
     d.locks.pod.unlock();
   }
+  if (typeof found === 'boolean') return found;
+  // The pod lock is gone, the p2m lock is not. No table memory: report failure, or the walk would loop for ever (XSA-246).
+  h.counters.add(C_SPLIT);
+  return split(h, d, gfn, order, found.splitTo) === 0;
 }
 
-/** The leaf around `gfn` becomes smaller PoD leaves of `order`: rewriting one of them as what it is makes the split. */
-function split(h: Host, d: Domain, gfn: number, order: number): boolean {
-  const aligned = Math.floor(gfn / 2 ** order) * 2 ** order;
-  h.counters.add(C_SPLIT);
-  return p2mSetEntry(h, d, aligned as Gfn, INVALID_MFN, order, p2mType.populateOnDemand, p2mAccess.rwx) === 0;
+/** Whether the leaf changed, or that it must first be cut to a smaller order. */
+type Found = boolean | { readonly splitTo: 0 | 9 };
+
+/** Pod lock held. */
+function serve(h: Host, d: Domain, gfn: Gfn | number, order: number): Found {
+  if (d.dying) return false;
+  // A 1G entry is cut to 2M first; the other 511 stay PoD.
+  if (order === PAGE_ORDER_1G) return { splitTo: PAGE_ORDER_2M };
+  if (inDebt(d)) eagerReclaim(h, d);
+  if (d.r.podCount === 0) emergencySweep(h, d, h.preemptPending);
+  if (d.r.podCount === 0) return outOfMemory(h, d);
+  d.r.podMaxGuest = Math.max(d.r.podMaxGuest, gfn);
+  const size = order === PAGE_ORDER_2M ? PAGE_ORDER_2M : 0;
+  const m = cacheGet(h, d, size);
+  return m < 0 ? { splitTo: 0 } : install(h, d, gfn, m as Mfn, size);
+}
+
+/**
+ * The leaf of order `from` around `gfn` becomes smaller PoD leaves: rewriting one of them as what it is makes the split. Of a
+ * 1G leaf that is the 2M around `gfn`, of a 2M leaf its first 4K.
+ */
+function split(h: Host, d: Domain, gfn: number, from: number, to: 0 | 9): number {
+  const unit = from === PAGE_ORDER_1G ? 2 ** to : SUPERPAGE_PAGES;
+  const aligned = Math.floor(gfn / unit) * unit;
+  return p2mSetEntry(h, d, aligned as Gfn, INVALID_MFN, to, p2mType.populateOnDemand, p2mAccess.rwx);
 }
 
 function install(h: Host, d: Domain, gfn: number, m: Mfn, order: 0 | 9): boolean {
@@ -58,6 +73,7 @@ function install(h: Host, d: Domain, gfn: number, m: Mfn, order: 0 | 9): boolean
     return false;
   }
   h.frames.setM2pBlock(m, aligned, pages);
+  markDirty(h, d, aligned, pages);
   d.r.podEntryCount -= pages;
   h.assert(d.r.podEntryCount >= 0, 'PoD entry_count >= 0');
   recordPopulated(d, aligned, order);

@@ -18,9 +18,9 @@ export function podEmptyCache(h: Host, d: Domain, preempt: Preempt): number {
       cacheGet(h, d, PAGE_ORDER_2M);
       if (preempt?.()) return d.r.podCount > 0 ? -errno.ERESTART : 0;
     }
-    for (let i = 1; d.podSingle.length > 0; i++) {
+    for (let i = 0; d.podSingle.length > 0; i++) {
       cacheGet(h, d, 0);
-      if (i % SUPERPAGE_PAGES === 0 && preempt?.()) return d.r.podCount > 0 ? -errno.ERESTART : 0;
+      if (i > 0 && i % SUPERPAGE_PAGES === 0 && preempt?.()) return d.r.podCount > 0 ? -errno.ERESTART : 0;
     }
     h.assert(d.r.podCount === 0, 'an empty PoD cache counts nothing');
     return 0;

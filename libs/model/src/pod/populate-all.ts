@@ -51,7 +51,7 @@ function fund(h: Host, d: Domain, progress: PopulateProgress, preempt: () => boo
   try {
     const missing = d.r.podEntryCount - d.r.podCount;
     if (missing <= 0) return 0;
-    const affordable = missing <= h.heap.freePages - h.heap.claimedPages + d.r.outstandingPages;
+    const affordable = missing <= h.heap.allocatablePages(d.r);
     const allowed = d.r.totPages + missing <= d.r.maxPages;
     const rc = affordable && allowed ? podSetCacheTarget(h, d, d.r.podEntryCount, preempt) : -errno.ENOMEM;
     if (rc === -errno.ENOMEM && d.r.podCount > progress.cacheBefore)

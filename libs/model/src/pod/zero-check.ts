@@ -43,19 +43,28 @@ export function zeroCheckSuperpage(h: Host, d: Domain, gfn: Gfn): number {
   const found = contiguousRam(h, d, gfn);
   if (!found) return 0;
   const { mfn, type } = found;
-  for (let i = 0; i < SUPERPAGE_PAGES; i++) if (!looksZero(h, (mfn + i) as Mfn)) return 0;
+  if (!allZero(h, mfn)) return 0;
 
   if (setPod(h, d, gfn, PAGE_ORDER_2M) !== 0) return 0; // XSA-247: nothing changed, nothing is taken
   p2mTlbFlushSync(h, d);
-  for (let i = 0; i < SUPERPAGE_PAGES; i++) {
-    const m = (mfn + i) as Mfn;
-    if (Atomics.load(h.frames.count, m) <= 1 && looksZero(h, m)) continue;
+  if (!unshared(h, mfn) || !allZero(h, mfn)) {
     restore(h, d, gfn, mfn, PAGE_ORDER_2M, type);
     return 0;
   }
   take(h, d, mfn, PAGE_ORDER_2M);
   h.counters.add(C_SUPER);
   return SUPERPAGE_PAGES;
+}
+
+function allZero(h: Host, first: Mfn): boolean {
+  for (let i = 0; i < SUPERPAGE_PAGES; i++) if (!looksZero(h, (first + i) as Mfn)) return false;
+  return true;
+}
+
+/** Nobody but the p2m entry that is gone now refers to any of the 512 frames. */
+function unshared(h: Host, first: Mfn): boolean {
+  for (let i = 0; i < SUPERPAGE_PAGES; i++) if (Atomics.load(h.frames.count, first + i) > 1) return false;
+  return true;
 }
 
 /** The run of 512 frames behind a 2M extent, if it is RAM of one type all through and every frame may be taken. */

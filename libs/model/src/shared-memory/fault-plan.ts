@@ -5,7 +5,10 @@ import { type StepKind, type StepKindName, stepKind } from './step.ts';
 export interface PlannedFault {
   /** Fires at the `nth` (1-based) matching step of this thread, and, with `every`, at each `every`-th after it. */
   readonly at: { readonly kind: StepKindName; readonly where?: number; readonly nth: number; readonly every?: number };
-  /** Which threads run it; absent = all of the process. */
+  /**
+   * Which threads run it: `guest` = the vCPUs of all guest processes (dom0's too), anything else = pCPU and DMA threads. `pcpu`: the
+   * one with this number, of a guest the vCPU; absent = all of them.
+   */
   readonly on?: { readonly process?: 'hypervisor' | 'guest'; readonly pcpu?: number };
   readonly do: { readonly delayUs: number } | { readonly stallMs: number } | { readonly errno: number };
 }

@@ -20,7 +20,7 @@ export const lockLevel = {
   pod: 48,
   /** Per domain: tot_pages, max_pages, who owns which frame. */
   pageAlloc: 56,
-  /** Per domain: its pool of p2m table pages. */
+  /** Per domain: its pool of p2m table pages, its dirty bitmap. */
   paging: 64,
   /** Per IOMMU unit: root and context tables. */
   iommuContext: 200,
@@ -28,7 +28,7 @@ export const lockLevel = {
   iommuMapping: 210,
   /** Per IOMMU unit: invalidation queue and registers. */
   iommuRegister: 220,
-  /** Global: the buddy allocator and claims. */
+  /** Global: the buddy allocator, claims (the host's sum and each domain's) and frames taken offline. */
   heap: 230,
   /** Global: free list of table pages (ours: Xen's tables are ordinary frames). */
   tablePages: 240,

@@ -30,7 +30,7 @@ const SAMPLE = 64;
 
 export interface LockRow {
   readonly name: LockName;
-  /** Domid, IOMMU unit, or -1 for a global lock. */
+  /** As declared: a domain's slot, an IOMMU unit, a device's index, or -1 for a global lock. */
   readonly scope: number;
   readonly lockCnt: number;
   readonly blockCnt: number;
@@ -188,6 +188,13 @@ export class LockTable {
   blocked(lock: number, since: number): void {
     Atomics.add(this.words, this.base(lock) + lockWord.blockCount, 1);
     this.doubles[lock * LOCK_DOUBLES + 1] = (this.doubles[lock * LOCK_DOUBLES + 1] as number) + (nowNs() - since);
+  }
+
+  /** The counts of a lock begin again: it is another one's from now on. */
+  resetProfile(lock: number): void {
+    this.words[this.base(lock) + lockWord.lockCount] = 0;
+    this.words[this.base(lock) + lockWord.blockCount] = 0;
+    this.doubles.fill(0, lock * LOCK_DOUBLES, (lock + 1) * LOCK_DOUBLES);
   }
 
   profile(): LockRow[] {

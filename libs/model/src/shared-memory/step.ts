@@ -39,6 +39,10 @@ export const stepKind = {
   tlbFill: 28,
   waitFor: 29,
   hypercall: 30,
+  /** A unit carries out one descriptor of its invalidation queue. */
+  hwFlush: 31,
+  /** A device is asked to drop entries of its own TLB; a failure is a time-out. */
+  deviceTlbFlush: 32,
 } as const;
 
 export type StepKindName = keyof typeof stepKind;

@@ -7,6 +7,7 @@ import {
   type HostCaps,
 } from './build-info.ts';
 import { parseGuestConfig } from './guest-config.ts';
+import { libxlAt } from './libxl-log.ts';
 
 const caps: HostCaps = { hap: true, shadow: true, hvmDirectio: true, iommuHapPtShare: true, nodes: 1, onlineCpus: 8 };
 
@@ -43,6 +44,7 @@ describe("libxl's defaults and refusals", () => {
       ok: false,
       rc: -6,
       message: 'IOMMU required for device passthrough but not supported together with PoD',
+      at: libxlAt.podWithPassthrough,
     });
     expect(build(text, {}, { podWithPassthrough: 'allow' })).toMatchObject({
       podEnabled: true,

@@ -3,18 +3,20 @@
 
 import type { RdmPolicy, RdmStrategy } from './construct-rdm.ts';
 import { KIB, MIB } from './e820.ts';
-import type { BiosKind, GuestConfig, VgaKind } from './guest-config.ts';
+import type { GuestConfig } from './guest-config.ts';
+import { type LibxlPlace, libxlAt } from './libxl-log.ts';
 import { LIBXL_MAXMEM_CONSTANT, needMemkb, type XenstoreMemory, xenstoreMemory } from './memory-maths.ts';
 import {
   choosePassthrough,
-  ERROR_INVAL,
   type LibxlRefusal,
   type PassthroughMode,
   type PassthroughRequest,
   type PodWithPassthrough,
   podEnabled,
+  refuse,
   refuseAltp2m,
 } from './passthrough-policy.ts';
+import type { BiosKind, VgaKind } from './platform-config.ts';
 import { checkVnuma } from './vnuma.ts';
 
 /** What libxl asks the hypervisor for (physinfo). */
@@ -62,29 +64,45 @@ export interface BuildInfo {
 export type BuildInfoResult = { readonly ok: true; readonly build: BuildInfo } | LibxlRefusal;
 
 /** memory= and maxmem= both absent. */
-const DEFAULT_MEMKB = 32 * KIB;
+export const DEFAULT_MEMKB = 32 * KIB;
 const DEFAULT_RDM_BOUNDARY_MEMKB = (2048 * MIB) / KIB;
 
-const refuse = (message: string): LibxlRefusal => ({ ok: false, rc: ERROR_INVAL, message });
+interface VideoDefault {
+  readonly memkb: number;
+  readonly refusal: string;
+  readonly at: LibxlPlace | null;
+}
 
 /** Default and least video memory by adapter. */
-const videoDefaults: Readonly<Record<VgaKind, { readonly memkb: number; readonly refusal: string }>> = {
-  none: { memkb: 0, refusal: '' },
-  qxl: { memkb: 128 * KIB, refusal: '128 Mib videoram is the minimum for qxl default' },
-  std: { memkb: 16 * KIB, refusal: 'videoram must be at least 16 MB for STDVGA on QEMU_XEN' },
-  cirrus: { memkb: 8 * KIB, refusal: 'videoram must be at least 8 MB for CIRRUS on QEMU_XEN' },
+const videoDefaults: Readonly<Record<VgaKind, VideoDefault>> = {
+  none: { memkb: 0, refusal: '', at: null },
+  qxl: {
+    memkb: 128 * KIB,
+    refusal: '128 Mib videoram is the minimum for qxl default',
+    at: libxlAt.qxlVideoram,
+  },
+  std: {
+    memkb: 16 * KIB,
+    refusal: 'videoram must be at least 16 MB for STDVGA on QEMU_XEN',
+    at: libxlAt.stdvgaVideoram,
+  },
+  cirrus: {
+    memkb: 8 * KIB,
+    refusal: 'videoram must be at least 8 MB for CIRRUS on QEMU_XEN',
+    at: libxlAt.cirrusVideoram,
+  },
 };
 
 function videoMemory(config: GuestConfig, vga: VgaKind): number | LibxlRefusal {
   if (config.type !== 'hvm') return config.videoMemkb ?? 0;
-  const { memkb, refusal } = videoDefaults[vga];
+  const { memkb, refusal, at } = videoDefaults[vga];
   const chosen = config.videoMemkb ?? memkb;
-  return chosen < memkb ? refuse(refusal) : chosen;
+  return chosen < memkb ? refuse(at, refusal) : chosen;
 }
 
 function chooseHap(config: GuestConfig, caps: HostCaps): boolean | LibxlRefusal {
   if (config.type === 'pv') return false;
-  if (!caps.hap && !caps.shadow) return refuse('neither hap nor shadow paging available');
+  if (!caps.hap && !caps.shadow) return refuse(libxlAt.noHapNoShadow, 'neither hap nor shadow paging available');
   return config.hap ?? caps.hap;
 }
 
@@ -92,12 +110,12 @@ function chooseHap(config: GuestConfig, caps: HostCaps): boolean | LibxlRefusal 
 function checkVnumaOnHost(config: GuestConfig, caps: HostCaps, maxMemkb: number): LibxlRefusal | null {
   if (config.vnuma.length === 0) return null;
   const foreign = config.vnuma.find((node) => node.pnode >= caps.nodes);
-  if (foreign) return refuse(`xl: invalid pnode number: ${foreign.pnode}`);
+  if (foreign) return refuse(null, `xl: invalid pnode number: ${foreign.pnode}`);
   if (config.vcpusFromVnuma && caps.onlineCpus < config.maxVcpus) {
-    return refuse('xl: vnuma specifies more vcpus than pcpus, use maxvcpus= to override this check.');
+    return refuse(null, 'xl: vnuma specifies more vcpus than pcpus, use maxvcpus= to override this check.');
   }
   const invalid = checkVnuma(config.vnuma, config.maxVcpus, maxMemkb, caps.nodes);
-  return invalid === null ? null : refuse(invalid);
+  return invalid && refuse(invalid.at, invalid.message);
 }
 
 /** Everything the builder needs, or the first refusal that `xl create` would print. */
@@ -133,14 +151,15 @@ export function applyLibxlDefaults(
   if (!choice.ok) return choice;
 
   const bios = config.bios ?? 'seabios';
-  if (config.type === 'hvm' && bios === 'rombios') return refuse('qemu-xen does not support bios=rombios.');
+  if (config.type === 'hvm' && bios === 'rombios')
+    return refuse(libxlAt.rombios, 'qemu-xen does not support bios=rombios.');
   const vga = config.vga ?? 'cirrus';
   const videoMemkb = videoMemory(config, vga);
   if (typeof videoMemkb !== 'number') return videoMemkb;
   const altp2mRefusal = refuseAltp2m(request) ?? checkVnumaOnHost(config, caps, maxMemkb);
   if (altp2mRefusal !== null) return altp2mRefusal;
   if (maxMemkb <= videoMemkb)
-    return refuse(`memory of ${maxMemkb} KiB leaves nothing beside ${videoMemkb} KiB of video memory`);
+    return refuse(null, `memory of ${maxMemkb} KiB leaves nothing beside ${videoMemkb} KiB of video memory`);
 
   const memory = { type: config.type, maxMemkb, targetMemkb, videoMemkb };
   const { shadowMemkb, iommuMemkb, passthrough } = choice;

@@ -14,8 +14,10 @@ export interface BuiltDomain {
   readonly domid: number;
   readonly incarnation: number;
   readonly build: BuildInfo;
-  /** What the guest's kernel will find: firmware's table (HVM), the builder's map (PVH). */
+  /** What the guest's kernel is given: the BIOS's table (HVM), the builder's map (PVH, PV). */
   readonly e820: readonly MemoryMapEntry[];
+  /** hvmloader's own table, before the BIOS changes its copy; null without hvmloader. */
+  readonly firmwareE820: readonly MemoryMapEntry[] | null;
   /** false: the firmware crashed, and the domain with it. */
   readonly firmwareOk: boolean;
   readonly devices: readonly AttachedDevice[];

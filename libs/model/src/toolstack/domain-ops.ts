@@ -4,12 +4,14 @@ import type { BuiltDomain } from './built-domain.ts';
 import { destroyDomain } from './destroy-domain.ts';
 import { type CreateOptions, createDomain } from './domain-builder.ts';
 import type { GuestConfig } from './guest-config.ts';
+import { libxlAt, libxlError } from './libxl-log.ts';
 import { targetFudgeKb } from './memory-maths.ts';
 import { memoryNodes } from './memory-ops.ts';
-import { ERROR_FAIL } from './passthrough-policy.ts';
+import { ERROR_INVAL } from './passthrough-policy.ts';
 import { attachDevice, detachDevice } from './pci-assignment.ts';
-import { type PciDevice, pciSbdf } from './pci-spec.ts';
+import type { PciDevice } from './pci-spec.ts';
 import { failure, type Operation, type OpResult, type ToolstackPorts } from './ports.ts';
+import { readDynamicRange } from './squeezed-start.ts';
 
 /** xl waits this long between the end of a domain and its new start. */
 const REBOOT_WAIT_MS = 2_000;
@@ -39,10 +41,13 @@ export function* rebootDomain(
   options: CreateOptions,
 ): Operation<OpResult<{ readonly domain: BuiltDomain }>> {
   const config = configForReboot(ports, domain);
+  const { squeezed } = options;
+  const { domid, build } = domain;
+  const range = squeezed && readDynamicRange(ports, domid, { ...build, type: config.type });
   const destroyed = yield* destroyDomain(ports, domain.domid, domain.devices);
   if (!destroyed.ok) return destroyed;
   yield { do: 'sleep', ms: REBOOT_WAIT_MS };
-  return yield* createDomain(ports, config, options);
+  return yield* createDomain(ports, config, { ...options, squeezed: squeezed && { ...squeezed, range } });
 }
 
 /** `xl pci-attach`. The guest's own system places the windows, so none is mapped here. */
@@ -51,12 +56,7 @@ export function pciAttach(
   domain: BuiltDomain,
   pci: PciDevice,
 ): OpResult<{ readonly domain: BuiltDomain }> {
-  const { domid, devices, build } = domain;
-  if (build.passthrough === 'disabled') {
-    return failure(ERROR_FAIL, 'passthrough is disabled for this domain');
-  }
-  if (devices.some(({ sbdf }) => sbdf === pciSbdf(pci)))
-    return failure(ERROR_FAIL, 'PCI device already attached to a domain');
+  const { domid, devices } = domain;
   const result = attachDevice(ports, domid, pci, new Map());
   if (!result.ok) return result;
   return { ok: true, log: result.log, domain: { ...domain, devices: [...devices, result.attached] } };
@@ -70,7 +70,9 @@ export function pciDetach(
 ): OpResult<{ readonly domain: BuiltDomain }> {
   const { domid, devices } = domain;
   const attached = devices.find((device) => device.sbdf === sbdf);
-  if (!attached) return failure(ERROR_FAIL, 'PCI device not attached to this domain');
+  if (!attached) {
+    return failure(ERROR_INVAL, libxlError(libxlAt.notAttached, 'PCI device not attached to this domain', domid));
+  }
   const result = detachDevice(ports, domid, attached);
   if (!result.ok) return result;
   return { ok: true, log: result.log, domain: { ...domain, devices: devices.filter((device) => device !== attached) } };

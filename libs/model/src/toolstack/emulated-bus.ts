@@ -8,8 +8,13 @@ import type { BuildInfo } from './build-info.ts';
 const MIB = 2 ** 20;
 const INTEL = 0x8086;
 const XENSOURCE = 0x5853;
+/** Where the emulated adapter sits. */
+export const VGA_DEVFN = 0x18;
 const FIRST_FREE_SLOT = 4;
 const SLOTS = 32;
+
+/** QEMU rounds an adapter's memory up to a power of two MiB. */
+export const videoBytes = (videoMemkb: number): number => 2 ** Math.ceil(Math.log2(videoMemkb / 1024)) * MIB;
 
 const bar = (index: number, kind: BarKind, size: number): PciBar => ({ index, kind, size });
 
@@ -36,13 +41,14 @@ function deviceModel(build: BuildInfo): PciFunction[] {
     const bars = [bar(0, 'io', 256), bar(1, 'mem32p', 16 * MIB)];
     functions.push(emulated({ devfn: 0x10, vendor: XENSOURCE, device: 1, classCode: 0xff80, intPin: 1, bars }));
   }
-  const vga = { devfn: 0x18, classCode: 0x0300 };
+  const vga = { devfn: VGA_DEVFN, classCode: 0x0300 };
   const rom = bar(ROM_INDEX, 'rom', 64 * 1024);
   if (build.vga === 'cirrus') {
     const bars = [bar(0, 'mem32p', 32 * MIB), bar(1, 'mem32', 4096), rom];
     functions.push(emulated({ ...vga, vendor: 0x1013, device: 0x00b8, bars }));
   } else if (build.vga !== 'none') {
-    const bars = [bar(0, 'mem32p', 16 * MIB), bar(2, 'mem32', 4096), rom];
+    const window = Math.max(16 * MIB, videoBytes(build.videoMemkb));
+    const bars = [bar(0, 'mem32p', window), bar(2, 'mem32', 4096), rom];
     functions.push(emulated({ ...vga, vendor: 0x1234, device: 0x1111, bars }));
   }
   return functions;

@@ -1,9 +1,10 @@
 // xl's freemem: when the host has too little for a new domain, dom0 gives it up (autoballoon). Waits for dom0's kernel by
 // polling, with xl's two budgets; it never takes memory from other guests.
 
+import { type LogLine, xlSays } from './libxl-log.ts';
 import { memoryNodes, setMemoryTarget } from './memory-ops.ts';
 import { ERROR_FAIL } from './passthrough-policy.ts';
-import { failure, type Operation, type OpResult, type ToolstackPorts } from './ports.ts';
+import { type Failure, failure, type Operation, type OpResult, type ToolstackPorts } from './ports.ts';
 
 const DOM0 = 0;
 const KB_PER_PAGE = 4;
@@ -11,8 +12,11 @@ const POLL_MS = 2_000;
 const CREDIT_MS = 30_000;
 const NO_PROGRESS_MS = 10_000;
 
-const failed = (log: readonly string[] = []): OpResult =>
-  failure(ERROR_FAIL, 'failed to free memory for the domain', log);
+/** xl's last word, after libxl's. */
+function failed(log: readonly LogLine[] = []): Failure {
+  const last = failure(ERROR_FAIL, xlSays('failed to free memory for the domain'));
+  return { ...last, log: [...log, ...last.log] };
+}
 
 function freeKb({ port }: ToolstackPorts): number | null {
   const { info } = port.call({ op: 'physinfo' });

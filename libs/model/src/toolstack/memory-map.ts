@@ -4,6 +4,7 @@
 import type { RdmEntry } from './construct-rdm.ts';
 import {
   alignDown,
+  type E820_ACPI,
   E820_NVS,
   E820_RAM,
   E820_RESERVED,
@@ -28,6 +29,8 @@ export interface MemmapRequest {
   readonly highmemEnd: number;
   readonly rdms: readonly Readonly<RdmEntry>[];
   readonly acpiModules: readonly AcpiModule[];
+  /** Of the ACPI modules: NVS, as ACPI until Xen 4.17. */
+  readonly acpiType?: typeof E820_NVS | typeof E820_ACPI;
 }
 
 export type MemmapResult =
@@ -48,7 +51,7 @@ export function constructMemmap(r: MemmapRequest): MemmapResult {
   for (const module of r.acpiModules) {
     if (module.length === 0) continue;
     const addr = alignDown(module.guestAddr, PAGE);
-    memmap.push({ addr, size: module.length + (module.guestAddr - addr), type: E820_NVS });
+    memmap.push({ addr, size: module.length + (module.guestAddr - addr), type: r.acpiType ?? E820_NVS });
   }
   if (r.highmemEnd !== 0 && r.highmemEnd !== FOUR_GIB) {
     memmap.push({ addr: FOUR_GIB, size: r.highmemEnd - FOUR_GIB, type: E820_RAM });

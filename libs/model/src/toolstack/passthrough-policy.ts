@@ -1,6 +1,7 @@
 // What libxl refuses and chooses about passthrough, populate-on-demand, vNUMA and altp2m, in libxl's order, as
 // libxl__domain_config_setdefault. Owns the decision only: it reads no configuration file and asks no hypervisor.
 
+import { type LibxlPlace, libxlAt } from './libxl-log.ts';
 import { type DomainType, requiredIommuMemkb, requiredPagingMemkb } from './memory-maths.ts';
 
 export type { DomainType };
@@ -14,6 +15,7 @@ export type PodWithPassthrough = 'refuse' | 'allow' | 'populate-first';
 /** libxl's ERROR_* numbers that this area returns. */
 export const ERROR_FAIL = -3;
 export const ERROR_INVAL = -6;
+export const ERROR_DOMAIN_NOTFOUND = -21;
 
 export interface PassthroughRequest {
   readonly type: DomainType;
@@ -48,9 +50,16 @@ export interface LibxlRefusal {
   readonly ok: false;
   readonly rc: number;
   readonly message: string;
+  /** Where libxl says so; null: not libxl's words. */
+  readonly at: LibxlPlace | null;
 }
 
-const refuse = (message: string): LibxlRefusal => ({ ok: false, rc: ERROR_INVAL, message });
+export const refuse = (at: LibxlPlace | null, message: string): LibxlRefusal => ({
+  ok: false,
+  rc: ERROR_INVAL,
+  message,
+  at,
+});
 
 /** A domain built with less memory than it may grow to gets populate-on-demand; PV guests never do. */
 export const podEnabled = (r: { type: DomainType; targetMemkb: number; maxMemkb: number }): boolean =>
@@ -59,9 +68,11 @@ export const podEnabled = (r: { type: DomainType; targetMemkb: number; maxMemkb:
 function resolveMode(r: PassthroughRequest): PassthroughMode | LibxlRefusal {
   const needed = r.numPcidevs > 0 || r.numDtdevs > 0;
   const wanted = r.passthrough === 'default' ? (needed ? 'enabled' : 'disabled') : r.passthrough;
-  if (wanted !== 'disabled' && !r.capHvmDirectio) return refuse('passthrough not supported on this platform');
-  if (wanted === 'disabled') return needed ? refuse('passthrough disabled but devices are specified') : wanted;
-  if (r.type === 'pvh') return refuse('passthrough not yet supported for x86 PVH guests');
+  if (wanted !== 'disabled' && !r.capHvmDirectio)
+    return refuse(libxlAt.noPassthrough, 'passthrough not supported on this platform');
+  if (wanted === 'disabled')
+    return needed ? refuse(libxlAt.passthroughDisabled, 'passthrough disabled but devices are specified') : wanted;
+  if (r.type === 'pvh') return refuse(libxlAt.pvhPassthrough, 'passthrough not yet supported for x86 PVH guests');
   const whynot =
     r.type === 'pv'
       ? 'not valid for PV domain'
@@ -71,7 +82,7 @@ function resolveMode(r: PassthroughRequest): PassthroughMode | LibxlRefusal {
           ? 'only valid for HAP guests'
           : null;
   if (wanted === 'enabled') return whynot === null ? 'share_pt' : 'sync_pt';
-  if (wanted === 'share_pt' && whynot !== null) return refuse(`passthrough="share_pt" ${whynot}`);
+  if (wanted === 'share_pt' && whynot !== null) return refuse(libxlAt.sharePt, `passthrough="share_pt" ${whynot}`);
   return wanted;
 }
 
@@ -83,10 +94,13 @@ export function choosePassthrough(r: PassthroughRequest): PassthroughChoice | Li
   const pod = podEnabled(r);
   // The option matters, not the devices: an IOMMU without devices may get one by hotplug.
   if (r.type !== 'pv' && mode !== 'disabled' && pod && (r.podWithPassthrough ?? 'refuse') === 'refuse') {
-    return refuse('IOMMU required for device passthrough but not supported together with PoD');
+    return refuse(
+      libxlAt.podWithPassthrough,
+      'IOMMU required for device passthrough but not supported together with PoD',
+    );
   }
-  if (pod && r.numVnumaNodes > 0) return refuse('Cannot enable PoD and vNUMA at the same time');
-  if (r.type === 'pv' && r.numVnumaNodes > 0) return refuse('PV vNUMA is not yet supported');
+  if (pod && r.numVnumaNodes > 0) return refuse(libxlAt.podWithVnuma, 'Cannot enable PoD and vNUMA at the same time');
+  if (r.type === 'pv' && r.numVnumaNodes > 0) return refuse(libxlAt.pvVnuma, 'PV vNUMA is not yet supported');
 
   const hap = r.type !== 'pv' && r.hap;
   return {
@@ -101,8 +115,8 @@ export function choosePassthrough(r: PassthroughRequest): PassthroughChoice | Li
 export function refuseAltp2m(r: PassthroughRequest): LibxlRefusal | null {
   const altp2m = r.altp2m !== 'disabled' || (r.type === 'hvm' && r.legacyAltp2mhvm);
   if (r.type === 'pv' || !altp2m) return null;
-  if (r.nestedhvm) return refuse('nestedhvm and altp2mhvm cannot be used together');
-  return podEnabled(r) ? refuse('Cannot enable PoD and ALTP2M at the same time') : null;
+  if (r.nestedhvm) return refuse(libxlAt.nestedWithAltp2m, 'nestedhvm and altp2mhvm cannot be used together');
+  return podEnabled(r) ? refuse(libxlAt.podWithAltp2m, 'Cannot enable PoD and ALTP2M at the same time') : null;
 }
 
 /** The whole section: the first refusal in libxl's order, or what was chosen. */

@@ -4,11 +4,12 @@
 import { DOMID_IO, formatSbdf } from '../frames/addresses.ts';
 import type { DeviceConfig } from '../host-config.ts';
 import { DEV_RDM_RELAXED, type Hypercalls } from '../hypercall/calls.ts';
-import { errno, errnoName } from '../hypercall/errno.ts';
+import { errno } from '../hypercall/errno.ts';
 import type { AttachedDevice } from './built-domain.ts';
-import { ERROR_FAIL, ERROR_INVAL } from './passthrough-policy.ts';
+import { type LogLine, libxlAt, libxlError, libxlFailed, libxlWarning } from './libxl-log.ts';
+import { ERROR_FAIL } from './passthrough-policy.ts';
 import { type PciDevice, pciSbdf } from './pci-spec.ts';
-import { failure, type OpResult, type ToolstackPorts } from './ports.ts';
+import { type Failure, failure, type OpResult, type ToolstackPorts } from './ports.ts';
 
 const PAGE = 4096;
 const CONTROL_DOMID = 0;
@@ -33,10 +34,15 @@ export const assignableDevices = (ports: ToolstackPorts): readonly DeviceConfig[
 /** xl pci-assignable-add: taken from dom0 and quarantined. Doing it again is fine. */
 export function makeAssignable(ports: ToolstackPorts, sbdf: number): OpResult {
   const name = formatSbdf(sbdf as never);
-  if (!findDevice(ports, sbdf)) return failure(ERROR_INVAL, `${name}: no such device on this host`);
-  if (isAssignable(ports, sbdf)) return { ok: true, log: [`${name} already assigned to pciback`] };
+  if (!findDevice(ports, sbdf)) {
+    const text = `Couldn't lstat /sys/bus/pci/devices/${name}`;
+    return failure(ERROR_FAIL, libxlFailed(libxlAt.noSuchDevice, text, -errno.ENOENT));
+  }
+  if (isAssignable(ports, sbdf)) {
+    return { ok: true, log: [libxlWarning(libxlAt.assignableAlready, `${name} already assigned to pciback`)] };
+  }
   const { rc } = ports.port.call({ op: 'assign_device', domid: DOMID_IO, sbdf, flags: 0 });
-  if (rc < 0) return failure(ERROR_FAIL, `failed to quarantine ${name}: ${errnoName(rc)}`);
+  if (rc < 0) return failure(ERROR_FAIL, libxlError(libxlAt.quarantineFailed, `failed to quarantine ${name}`));
   ports.xenstore.write(CONTROL_DOMID, assignableKey(sbdf), '');
   return { ok: true, log: [] };
 }
@@ -44,9 +50,8 @@ export function makeAssignable(ports: ToolstackPorts, sbdf: number): OpResult {
 /** xl pci-assignable-remove: back to dom0. */
 export function unmakeAssignable(ports: ToolstackPorts, sbdf: number): OpResult {
   const name = formatSbdf(sbdf as never);
-  if (!isAssignable(ports, sbdf)) return failure(ERROR_INVAL, `${name}: not assignable, nothing to give back`);
   const { rc } = ports.port.call({ op: 'deassign_device', domid: DOMID_IO, sbdf });
-  if (rc < 0) return failure(ERROR_FAIL, `failed to de-quarantine ${name}: ${errnoName(rc)}`);
+  if (rc < 0) return failure(ERROR_FAIL, libxlError(libxlAt.dequarantineFailed, `failed to de-quarantine ${name}`));
   ports.xenstore.remove(CONTROL_DOMID, assignableKey(sbdf));
   return { ok: true, log: [] };
 }
@@ -90,15 +95,24 @@ function permit(port: Hypercalls, domid: number, device: DeviceConfig, allow: bo
   return 0;
 }
 
-/** libxl's refusals before anything is changed; null: go on. */
-function refusal(ports: ToolstackPorts, domid: number, pci: PciDevice): string | null {
+/** libxl's last word about a device that it could not add, after the reason. `rc` is what libxl returns then. */
+function notAdded(domid: number, pci: PciDevice, reason: LogLine, rc = ERROR_FAIL): Failure {
+  const text = `libxl__device_pci_add failed for PCI device ${short(pci)} (rc ${rc})`;
+  return failure(ERROR_FAIL, reason, libxlError(libxlAt.deviceAddFailed, text, domid));
+}
+
+const notAssignable = (domid: number, pci: PciDevice): Failure =>
+  notAdded(domid, pci, libxlError(libxlAt.notAssignable, `PCI device ${short(pci)} is not assignable`, domid));
+
+/** Xen minds neither which domain has the device nor whether there is one: for libxl it is always "a different guest". */
+function refusedByXen({ port }: ToolstackPorts, domid: number, pci: PciDevice): Failure | null {
   const sbdf = pciSbdf(pci);
-  const { rc } = ports.port.call({ op: 'test_assign_device', domid, sbdf });
-  if (rc < 0) {
-    const why = rc === -errno.EOPNOTSUPP ? 'cannot be assigned - no IOMMU' : 'already assigned to a different guest';
-    return `PCI device ${formatSbdf(sbdf)} ${why}?`;
-  }
-  return isAssignable(ports, sbdf) ? null : `PCI device ${short(pci)} is not assignable`;
+  const { rc } = port.call({ op: 'test_assign_device', domid, sbdf });
+  if (rc === 0) return null;
+  const why = rc === -errno.EOPNOTSUPP ? 'cannot be assigned - no IOMMU' : 'already assigned to a different guest';
+  const text = `PCI device ${formatSbdf(sbdf)} ${why}?`;
+  // libxenctrl's own -1 goes through.
+  return notAdded(domid, pci, libxlError(libxlAt.deviceTaken, text, domid), -1);
 }
 
 /** Where firmware put a window, by BAR index; null: it did not place it. Empty on hotplug: the guest's system places it. */
@@ -113,24 +127,28 @@ export function attachDevice(
 ): OpResult<{ readonly attached: AttachedDevice }> {
   const { port } = ports;
   const sbdf = pciSbdf(pci);
-  const device = findDevice(ports, sbdf);
-  if (!device) return failure(ERROR_INVAL, `PCI device ${short(pci)} is not assignable`);
+  const refused = refusedByXen(ports, domid, pci);
+  if (refused) return refused;
   if (pci.seize && !isAssignable(ports, sbdf)) {
     const seized = makeAssignable(ports, sbdf);
     if (!seized.ok) return seized;
   }
-  const refused = refusal(ports, domid, pci);
-  if (refused !== null) return failure(ERROR_FAIL, refused);
+  const device = findDevice(ports, sbdf);
+  if (!device || !isAssignable(ports, sbdf)) return notAssignable(domid, pci);
   // An unset policy is strict for a device.
   const flags = pci.rdmPolicy === 'relaxed' ? DEV_RDM_RELAXED : 0;
   const { rc } = port.call({ op: 'assign_device', domid, sbdf, flags });
-  if (rc < 0) return failure(ERROR_FAIL, 'xc_assign_device failed', [`assign_device: ${errnoName(rc)}`]);
+  if (rc < 0) return notAdded(domid, pci, libxlFailed(libxlAt.assignFailed, 'xc_assign_device failed', rc, domid));
   const windows: AttachedDevice['windows'][number][] = [];
   const attached = { pci, sbdf, windows };
+  const undo = (reason: LogLine): Failure => {
+    detachDevice(ports, domid, attached);
+    return notAdded(domid, pci, reason);
+  };
   const permission = permit(port, domid, device, true);
   if (permission < 0) {
-    detachDevice(ports, domid, attached);
-    return failure(ERROR_FAIL, 'xc_domain_iomem_permission failed', [`iomem_permission: ${errnoName(permission)}`]);
+    const text = `xc_domain_iomem_permission of ${formatSbdf(sbdf)} (error ${permission})`;
+    return undo(libxlFailed(libxlAt.iomemPermission, text, permission, domid));
   }
   for (const { mfn, pages, index } of windowsOf(device)) {
     const address = places.get(index);
@@ -138,9 +156,8 @@ export function attachDevice(
     const window = { gfn: Math.floor(address / PAGE), mfn, pages };
     const mapped = mapWindow(port, domid, window.gfn, mfn, pages, true);
     windows.push(window);
-    if (mapped === 0) continue;
-    detachDevice(ports, domid, attached);
-    return failure(ERROR_FAIL, 'xc_domain_memory_mapping failed', [`memory_mapping: ${errnoName(mapped)}`]);
+    // The device model maps windows, not libxl: the line is this toolstack's.
+    if (mapped !== 0) return undo(libxlFailed(libxlAt.assignFailed, 'xc_domain_memory_mapping failed', mapped, domid));
   }
   return { ok: true, log: [], attached };
 }
@@ -154,6 +171,6 @@ export function detachDevice(ports: ToolstackPorts, domid: number, attached: Att
   if (device) permit(port, domid, device, false);
   const { rc } = port.call({ op: 'deassign_device', domid, sbdf });
   return rc < 0
-    ? failure(ERROR_FAIL, 'xc_deassign_device failed', [`deassign_device: ${errnoName(rc)}`])
+    ? failure(ERROR_FAIL, libxlFailed(libxlAt.deassignFailed, 'xc_deassign_device failed', rc, domid))
     : { ok: true, log: [] };
 }

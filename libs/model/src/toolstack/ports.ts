@@ -1,15 +1,19 @@
 // What the toolstack's operations stand on: hypercalls, xenstore, what the host is, and the pauses in which the process that
 // runs an operation does something for it. An operation is a generator, so that it has no time and no queue of its own.
 import type { DeviceConfig } from '../host-config.ts';
-import type { Hypercalls } from '../hypercall/calls.ts';
+import type { Hypercalls, MemoryMapEntry } from '../hypercall/calls.ts';
 import type { HostCaps } from './build-info.ts';
 import type { BuiltDomain } from './built-domain.ts';
+import type { LogLine } from './libxl-log.ts';
 
 /** Nodes under /local/domain/N, by relative path. A write is visible to the guest before the operation's next pause ends. */
 export interface Xenstore {
   read(domid: number, path: string): string | null;
   write(domid: number, path: string, value: string): void;
+  /** With everything below it. */
   remove(domid: number, path: string): void;
+  /** Names right below a path, sorted. */
+  list(domid: number, path: string): readonly string[];
   /** All of a domain's nodes. */
   removeDomain(domid: number): void;
 }
@@ -39,18 +43,21 @@ export interface ToolstackPorts {
   readonly caps: HostCaps;
   /** Physical address width of the host, in bits. */
   readonly physBits: number;
+  /** The host's memory map, as XENMEM_machine_memory_map tells it. */
+  readonly memoryMap: readonly MemoryMapEntry[];
 }
 
-/** An operation's end. `message` is libxl's (or xl's) last word, `log` everything it said, without its prefixes. */
+/** An operation's end. `message` is the reason in a few words, `log` everything that was said, in order. */
 export interface Failure {
   readonly ok: false;
   readonly rc: number;
   readonly message: string;
-  readonly log: readonly string[];
+  readonly log: readonly LogLine[];
 }
-export type Done<T> = { readonly ok: true; readonly log: readonly string[] } & T;
+export type Done<T> = { readonly ok: true; readonly log: readonly LogLine[] } & T;
 export type OpResult<T = unknown> = Done<T> | Failure;
 
-export function failure(rc: number, message: string, log: readonly string[] = []): Failure {
-  return { ok: false, rc, message, log: [...log, message] };
+/** `line` is the reason; `more` is what is said after it, each about the line before. */
+export function failure(rc: number, line: LogLine, ...more: readonly LogLine[]): Failure {
+  return { ok: false, rc, message: line.text, log: [line, ...more] };
 }

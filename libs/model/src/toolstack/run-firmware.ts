@@ -11,7 +11,7 @@ const PAGE = 4096;
 const FOUR_GIB = 2 ** 32;
 const XEN_VERSION = '4.23-unstable';
 /** What this build of the BIOS and of the ACPI tables takes. */
-const SEABIOS_BYTES = 128 * 1024;
+const SEABIOS_BYTES = 256 * 1024;
 const OVMF_BYTES = 2 * 2 ** 20;
 const ACPI_PAGES = 10;
 

@@ -1,93 +1,33 @@
-// squeezed at work: snapshots from hypercalls and xenstore, the policy's answers applied in the order that never overcommits,
-// a round a second. And what starts it here: memory swapped between two guests. Its time is the time it slept.
-
-import { memoryNodes, readKb, TARGET } from './memory-ops.ts';
+// squeezed at work: a snapshot a round, the policy's answers applied in the order that never overcommits, a round a second; and
+// its requests: balance, reserve memory, swap it between two guests. Its time is the toolstack's own plus what it slept.
+import { xlSays } from './libxl-log.ts';
+import { memoryNodes, TARGET } from './memory-ops.ts';
 import { ERROR_FAIL, ERROR_INVAL } from './passthrough-policy.ts';
-import { failure, type Operation, type OpResult, type ToolstackPorts } from './ports.ts';
+import { type Failure, failure, type Operation, type OpResult, type ToolstackPorts } from './ports.ts';
 import {
   atTarget,
-  CooperationMonitor,
-  type SqueezedDomain,
+  proportionalTargets,
   type SqueezedHost,
+  type SqueezeEnd,
   type SqueezeRequest,
   Squeezer,
 } from './squeezed.ts';
+import { addReservation, type Reservation } from './squeezed-reservations.ts';
+import { DYNAMIC_MAX, DYNAMIC_MIN, EXTRA_KB, type Snapshot, takeSnapshot } from './squeezed-snapshot.ts';
 
 const ROUND_MS = 1_000;
-const SCRUB_WAIT_MS = 250;
-const KB_PER_PAGE = 4;
-const SCRUB_STEP_PAGES = 1024;
-/** Added to every limit: xapi's internal overhead of an HVM domain. */
-const EXTRA_KB = 1024;
-const LIST_MAX = 1024;
-/** The low-memory pool (64 MiB today) and 8 MiB on top. */
-export const KEEP_FREE_KB = (64 + 8) * 1024;
+/** Free memory that a balancing does not bother to give away. */
+const TOLERANCE_KB = 512;
 
-const DYNAMIC_MIN = 'memory/dynamic-min';
-const DYNAMIC_MAX = 'memory/dynamic-max';
-const OFFSET = 'memory/memory-offset';
-const FEATURE_BALLOON = 'control/feature-balloon';
-const UNCOOPERATIVE = 'memory/uncooperative';
-const INITIAL_RESERVATION = 'memory/initial-reservation';
-
-interface Sighted extends SqueezedDomain {
-  readonly offsetKb: number;
+/** What a request needs to know beside the host. */
+export interface SqueezedSettings {
+  /** Left free always: Xen's low-memory pool and 8 MiB. */
+  readonly keepFreeKb: number;
+  /** The toolstack's own time as the request begins. */
+  readonly nowMs: number;
 }
 
-interface Snapshot extends SqueezedHost {
-  readonly domains: readonly Sighted[];
-}
-
-/** null: its nodes vanished while we looked; it is skipped. */
-function sight(ports: ToolstackPorts, domid: number, totKb: number, maxKb: number): Sighted | null {
-  const { xenstore } = ports;
-  if (xenstore.read(domid, FEATURE_BALLOON) === null) {
-    // Not booted as far as anyone can tell: it has what it has, and gets no more.
-    const kb = maxKb - EXTRA_KB;
-    const fixed = { dynamicMinKb: kb, dynamicMaxKb: kb, targetKb: kb, actualKb: kb };
-    return { domid, canBalloon: false, ...fixed, offsetKb: 0 };
-  }
-  const targetKb = readKb(ports, domid, TARGET);
-  if (targetKb === null) return null;
-  let offsetKb = readKb(ports, domid, OFFSET);
-  if (offsetKb === null) {
-    offsetKb = totKb - targetKb;
-    xenstore.write(domid, OFFSET, String(offsetKb));
-  }
-  return {
-    domid,
-    canBalloon: true,
-    dynamicMinKb: readKb(ports, domid, DYNAMIC_MIN) ?? targetKb,
-    dynamicMaxKb: readKb(ports, domid, DYNAMIC_MAX) ?? targetKb,
-    targetKb,
-    actualKb: totKb - offsetKb,
-    offsetKb,
-  };
-}
-
-/** Waits until nothing is being scrubbed. dom0 is not managed. */
-function* takeSnapshot(ports: ToolstackPorts): Operation<Snapshot | null> {
-  const { port } = ports;
-  let host = port.call({ op: 'physinfo' }).info;
-  while (host && host.scrubPages >= SCRUB_STEP_PAGES) {
-    yield { do: 'sleep', ms: SCRUB_WAIT_MS };
-    host = port.call({ op: 'physinfo' }).info;
-  }
-  const { infos } = port.call({ op: 'getdomaininfolist', first: 1, max: LIST_MAX });
-  if (!host || !infos) return null;
-  let freeKb = (host.freePages + host.scrubPages) * KB_PER_PAGE;
-  const domains: Sighted[] = [];
-  for (const { domid, totPages, maxPages } of infos) {
-    const domain = sight(ports, domid, totPages * KB_PER_PAGE, maxPages * KB_PER_PAGE);
-    if (!domain) continue;
-    domains.push(domain);
-    const reserved = domain.canBalloon ? null : readKb(ports, domid, INITIAL_RESERVATION);
-    freeKb -= Math.max(0, (reserved ?? 0) - totPages * KB_PER_PAGE);
-  }
-  return { freeKb, domains };
-}
-
-/** Raising: limit first, then target. Lowering: target first, then limit. */
+/** Raising: limit first, then target. Lowering: target first, then limit. A guest without a driver is told nothing. */
 function apply(ports: ToolstackPorts, snapshot: Snapshot, step: ReturnType<Squeezer['step']>): void {
   const { port, xenstore } = ports;
   for (const { domid, kb } of step.limits) {
@@ -103,30 +43,89 @@ function apply(ports: ToolstackPorts, snapshot: Snapshot, step: ReturnType<Squee
   }
 }
 
+const unreadable = (): Failure => failure(ERROR_FAIL, xlSays('squeezed: cannot read the state of the host'));
+
+function failed(end: SqueezeEnd, neededKb: number, freeKb: number): Failure {
+  const text =
+    end.end === 'refused'
+      ? `domains refused to cooperate: ${end.domids.join(', ')}`
+      : `cannot free this much memory: ${neededKb} KiB needed, ${freeKb} KiB free`;
+  return failure(ERROR_FAIL, xlSays(`squeezed: ${text}`));
+}
+
 /** Runs one request to its end; `host` is what it last saw. */
-export function* squeeze(
+function* squeeze(
   ports: ToolstackPorts,
   request: SqueezeRequest,
+  { keepFreeKb, nowMs }: SqueezedSettings,
 ): Operation<OpResult<{ readonly host: SqueezedHost }>> {
   const squeezer = new Squeezer(request);
-  const cooperation = new CooperationMonitor();
-  let marked: readonly number[] = [];
-  for (let now = 0; ; now += ROUND_MS) {
-    const snapshot = yield* takeSnapshot(ports);
-    if (!snapshot) return failure(ERROR_FAIL, 'cannot read the state of the host');
+  for (let now = nowMs; ; now += ROUND_MS) {
+    const snapshot = yield* takeSnapshot(ports, now);
+    if (!snapshot) return unreadable();
     const step = squeezer.step(snapshot, now);
-    const uncooperative = cooperation.update(snapshot, now);
-    for (const domid of marked) if (!uncooperative.includes(domid)) ports.xenstore.remove(domid, UNCOOPERATIVE);
-    for (const domid of uncooperative) ports.xenstore.write(domid, UNCOOPERATIVE, '');
-    marked = uncooperative;
     apply(ports, snapshot, step);
     if (step.end?.end === 'done') return { ok: true, log: [], host: snapshot };
-    if (step.end?.end === 'refused') {
-      return failure(ERROR_FAIL, `domains refused to cooperate: ${step.end.domids.join(', ')}`);
-    }
-    if (step.end) return failure(ERROR_FAIL, `cannot free this much memory: ${request.wantedFreeKb} KiB`);
+    // What is always kept free is nobody's.
+    if (step.end) return failed(step.end, request.wantedFreeKb - keepFreeKb, snapshot.freeKb - keepFreeKb);
     yield { do: 'sleep', ms: ROUND_MS };
   }
+}
+
+function balanceRequest(keepFreeKb: number): SqueezeRequest {
+  // Too little free is no reason to go on: nobody asked for it.
+  return { wantedFreeKb: keepFreeKb, enough: (freeKb) => freeKb - keepFreeKb < TOLERANCE_KB, shortcut: false };
+}
+
+/** Gives every guest the same fraction of its range, with so much left free, as far as it goes: who cannot follow stays. */
+export function* balance(ports: ToolstackPorts, settings: SqueezedSettings): Operation<OpResult> {
+  yield* squeeze(ports, balanceRequest(settings.keepFreeKb), settings);
+  return { ok: true, log: [] };
+}
+
+/** What squeezed does every ten seconds: balances if a look says that some target would change. */
+export function* autoBalance(
+  ports: ToolstackPorts,
+  settings: SqueezedSettings,
+): Operation<OpResult<{ readonly balanced: boolean }>> {
+  const snapshot = yield* takeSnapshot(ports, settings.nowMs);
+  if (!snapshot) return unreadable();
+  const { targets } = new Squeezer(balanceRequest(settings.keepFreeKb)).step(snapshot, settings.nowMs);
+  if (targets.length === 0) return { ok: true, log: [], balanced: false };
+  yield* balance(ports, settings);
+  return { ok: true, log: [], balanced: true };
+}
+
+/** As `reserve_memory_range`: between `minKb` and `maxKb`, as much as the policy would give such a domain. */
+export function* reserveMemoryRange(
+  ports: ToolstackPorts,
+  reservation: Reservation,
+  { minKb, maxKb }: { readonly minKb: number; readonly maxKb: number },
+  settings: SqueezedSettings,
+): Operation<OpResult<{ readonly kb: number }>> {
+  const { keepFreeKb, nowMs } = settings;
+  if (minKb < 0 || maxKb < 0) {
+    return failure(ERROR_INVAL, xlSays(`squeezed: invalid memory value: ${Math.min(minKb, maxKb)}`));
+  }
+  const before = yield* takeSnapshot(ports, nowMs);
+  if (!before) return unreadable();
+  const newcomer = {
+    domid: -1,
+    canBalloon: true,
+    dynamicMinKb: minKb,
+    dynamicMaxKb: maxKb,
+    targetKb: minKb,
+    actualKb: 0,
+  };
+  const withNewcomer = { ...before, domains: [newcomer, ...before.domains] };
+  const shares = proportionalTargets(withNewcomer, keepFreeKb, ({ canBalloon }) => canBalloon);
+  const idealKb = shares.find(({ domid }) => domid === newcomer.domid)?.kb ?? minKb;
+  const enough = (freeKb: number): boolean => freeKb >= minKb + keepFreeKb;
+  const squeezed = yield* squeeze(ports, { wantedFreeKb: idealKb + keepFreeKb, enough, shortcut: true }, settings);
+  if (!squeezed.ok) return squeezed;
+  const kb = Math.max(minKb, Math.min(squeezed.host.freeKb - keepFreeKb, maxKb));
+  addReservation(ports, reservation, kb);
+  return { ok: true, log: [], kb };
 }
 
 /** Sizes of a domain are fixed by giving it a range of nothing. */
@@ -139,17 +138,24 @@ function pin(ports: ToolstackPorts, domid: number, kb: number): void {
  * Moves `kb` from one guest to another: new ranges for both, then squeezed balances, freeing first. Ends when both are at
  * their targets, or one has stopped moving.
  */
-export function* swapMemory(ports: ToolstackPorts, shrink: number, grow: number, kb: number): Operation<OpResult> {
+export function* swapMemory(
+  ports: ToolstackPorts,
+  shrink: number,
+  grow: number,
+  kb: number,
+  settings: SqueezedSettings,
+): Operation<OpResult> {
   const from = memoryNodes(ports, shrink);
   const to = memoryNodes(ports, grow);
-  if (!from || !to) return failure(ERROR_INVAL, `domain ${from ? grow : shrink} has no memory target`);
-  if (from.targetKb - kb <= 0) return failure(ERROR_INVAL, `domain ${shrink} has less than ${kb} KiB`);
+  if (!from || !to) return failure(ERROR_INVAL, xlSays(`domain ${from ? grow : shrink} has no memory target`));
+  if (from.targetKb - kb <= 0) return failure(ERROR_INVAL, xlSays(`domain ${shrink} has less than ${kb} KiB`));
   if (to.targetKb + kb > to.staticMaxKb) {
-    return failure(ERROR_INVAL, 'memory_dynamic_max must be less than or equal to memory_static_max');
+    return failure(ERROR_INVAL, xlSays('memory_dynamic_max must be less than or equal to memory_static_max'));
   }
   pin(ports, shrink, from.targetKb - kb);
   pin(ports, grow, to.targetKb + kb);
-  const result = yield* squeeze(ports, { wantedFreeKb: KEEP_FREE_KB, enough: () => true, shortcut: false });
+  const wantedFreeKb = settings.keepFreeKb;
+  const result = yield* squeeze(ports, { wantedFreeKb, enough: () => true, shortcut: false }, settings);
   if (!result.ok) return result;
   const wanted = new Map([
     [shrink, from.targetKb - kb],
@@ -158,5 +164,5 @@ export function* swapMemory(ports: ToolstackPorts, shrink: number, grow: number,
   const arrived = result.host.domains.filter((d) => wanted.get(d.domid) === d.targetKb && atTarget(d));
   const missing = [shrink, grow].filter((domid) => !arrived.some((d) => d.domid === domid));
   if (missing.length === 0) return { ok: true, log: [] };
-  return failure(ERROR_FAIL, `domains refused to cooperate: ${missing.join(', ')}`);
+  return failed({ end: 'refused', domids: missing }, 0, 0);
 }

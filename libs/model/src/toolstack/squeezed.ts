@@ -1,6 +1,6 @@
 // XenServer's squeezed: how free memory is shared out over guests that can balloon. The proportional policy as a pure function
 // of a snapshot, and one request's loop as a state machine with injected time. Who takes the snapshot and applies the answer
-// is squeezed-loop.ts. All sizes KiB, all times milliseconds.
+// is squeezed-snapshot.ts and squeezed-loop.ts. All sizes KiB, all times milliseconds.
 
 /** A domain's figures are only known to this. */
 export const INACCURACY_KB = 4;
@@ -95,7 +95,7 @@ export interface SqueezeRequest {
   readonly wantedFreeKb: number;
   /** Whether so much free memory is success. */
   readonly enough: (freeKb: number) => boolean;
-  /** Nothing to balance: enough is free and everybody is at target, so the request ends at once. */
+  /** Not a balancing: where so much is free already and everybody is at target, the request ends at once. */
   readonly shortcut: boolean;
 }
 
@@ -113,9 +113,17 @@ export interface SqueezeStep {
 
 const DOM0 = 0;
 
+/** Who has just stopped moving keeps what it has, within its range, so that it cannot take another's memory later. */
+function limitOf(d: SqueezedDomain, justStopped: boolean, targets: readonly Target[]): number {
+  if (justStopped) return clip(d.dynamicMinKb, d.dynamicMaxKb, Math.min(d.targetKb, d.actualKb));
+  return targets.find(({ domid }) => domid === d.domid)?.kb ?? d.targetKb;
+}
+
 export class Squeezer {
   private readonly request: SqueezeRequest;
   private readonly monitor = new ProgressMonitor();
+  /** Those that were inactive in the round before. */
+  private inactive: ReadonlySet<number> = new Set();
 
   constructor(request: SqueezeRequest) {
     this.request = request;
@@ -124,7 +132,7 @@ export class Squeezer {
   /** One round of the loop; the caller applies it and comes back after a second with a new snapshot. */
   step(host: SqueezedHost, now: number): SqueezeStep {
     const { request, monitor } = this;
-    if (request.shortcut && request.enough(host.freeKb) && host.domains.every(atTarget)) {
+    if (request.shortcut && host.freeKb >= request.wantedFreeKb && host.domains.every(atTarget)) {
       return { limits: [], targets: [], end: { end: 'done' } };
     }
     monitor.update(host, now);
@@ -133,14 +141,14 @@ export class Squeezer {
     const targets = firstPhase(host, wanted).filter(({ domid, kb }) => {
       return host.domains.some((d) => d.domid === domid && d.targetKb !== kb);
     });
-    const limits = host.domains.map((d) => ({ domid: d.domid, kb: this.limitOf(d, isActive(d), targets) }));
+    const inactive = new Set(host.domains.filter((d) => !isActive(d)).map(({ domid }) => domid));
+    const limits = host.domains.map((d) => {
+      const justStopped = inactive.has(d.domid) && !this.inactive.has(d.domid);
+      return { domid: d.domid, kb: limitOf(d, justStopped, targets) };
+    });
+    this.inactive = inactive;
     const settled = targets.length === 0 && host.domains.every((d) => !isActive(d) || atTarget(d));
     return { limits, targets, end: settled ? this.verdict(host, isActive) : null };
-  }
-
-  private limitOf(d: SqueezedDomain, active: boolean, targets: readonly Target[]): number {
-    if (!active) return clip(d.dynamicMinKb, d.dynamicMaxKb, Math.min(d.targetKb, d.actualKb));
-    return targets.find(({ domid }) => domid === d.domid)?.kb ?? d.targetKb;
   }
 
   private verdict(host: SqueezedHost, isActive: (domain: SqueezedDomain) => boolean): SqueezeEnd {
@@ -151,18 +159,6 @@ export class Squeezer {
   }
 }
 
-/** The lasting mark memory/uncooperative: off target, or unable to balloon, for longer than 20 s. */
-export class CooperationMonitor {
-  private readonly goodAt = new Map<number, number>();
-
-  /** The domains that are uncooperative now. */
-  update(host: SqueezedHost, now: number): readonly number[] {
-    for (const domain of host.domains) {
-      const good = domain.canBalloon && atTarget(domain);
-      if (good || !this.goodAt.has(domain.domid)) this.goodAt.set(domain.domid, now);
-    }
-    return host.domains
-      .filter(({ domid }) => now - (this.goodAt.get(domid) ?? now) > UNCOOPERATIVE_MS)
-      .map(({ domid }) => domid);
-  }
-}
+/** The lasting mark memory/uncooperative: able to balloon, and off target for longer than 20 s. */
+export const isUncooperative = (offTargetSince: number, now: number): boolean =>
+  now - offTargetSince > UNCOOPERATIVE_MS;

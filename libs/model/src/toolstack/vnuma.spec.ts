@@ -24,8 +24,8 @@ describe('virtual NUMA', () => {
   it('libxl wants each vCPU in exactly one node and the sizes to add up', () => {
     if (!two.ok) throw new Error(two.message);
     expect(checkVnuma(two.nodes, 4, 6291456, 1)).toBeNull();
-    expect(checkVnuma(two.nodes, 5, 6291456, 1)).toBe('Vcpu 4 is not assigned to any vnode');
-    expect(checkVnuma(two.nodes, 4, 1024, 1)).toContain('Amount of memory mismatch');
+    expect(checkVnuma(two.nodes, 5, 6291456, 1)?.message).toBe('Vcpu 4 is not assigned to any vnode');
+    expect(checkVnuma(two.nodes, 4, 1024, 1)?.message).toContain('Amount of memory mismatch');
   });
 
   it('the ranges cover the RAM around the hole, video memory taken from node 0', () => {

@@ -3,6 +3,7 @@
 
 import type { HvmLayout } from './build-layout.ts';
 import { FOUR_GIB, KIB } from './e820.ts';
+import { type LibxlPlace, libxlAt } from './libxl-log.ts';
 import { decimalLength } from './long.ts';
 import type { VmemRange } from './meminit-hvm.ts';
 import type { XlcfgValue } from './xlcfg-parser.ts';
@@ -90,29 +91,40 @@ export function parseVnuma(items: readonly XlcfgValue[]): VnumaSpec {
   }
 }
 
+/** What libxl has against the nodes. */
+export interface VnumaMistake {
+  readonly at: LibxlPlace;
+  readonly message: string;
+}
+
 /** libxl's own check, after xl's; null if it has nothing to say. */
 export function checkVnuma(
   nodes: readonly VnumaNode[],
   maxVcpus: number,
   maxMemkb: number,
   hostNodes: number,
-): string | null {
+): VnumaMistake | null {
+  const mistake = (at: LibxlPlace, message: string): VnumaMistake => ({ at, message });
   const invalid = nodes.find((node) => node.pnode >= hostNodes);
-  if (invalid) return `Invalid pnode ${invalid.pnode} specified`;
+  if (invalid) return mistake(libxlAt.vnumaPnode, `Invalid pnode ${invalid.pnode} specified`);
   const total = nodes.reduce((n, node) => n + node.memkb, 0);
-  if (total !== maxMemkb) return `Amount of memory mismatch (0x${total.toString(16)} != 0x${maxMemkb.toString(16)})`;
+  if (total !== maxMemkb) {
+    const text = `Amount of memory mismatch (0x${total.toString(16)} != 0x${maxMemkb.toString(16)})`;
+    return mistake(libxlAt.vnumaMemory, text);
+  }
   const seen = new Set<number>();
   for (const vcpu of nodes.flatMap((node) => node.vcpus)) {
-    if (seen.has(vcpu)) return `Vcpu ${vcpu} assigned more than once`;
+    if (seen.has(vcpu)) return mistake(libxlAt.vnumaVcpuTwice, `Vcpu ${vcpu} assigned more than once`);
     seen.add(vcpu);
   }
   for (let vcpu = 0; vcpu < maxVcpus; vcpu++) {
-    if (!seen.has(vcpu)) return `Vcpu ${vcpu} is not assigned to any vnode`;
+    if (!seen.has(vcpu)) return mistake(libxlAt.vnumaVcpuMissing, `Vcpu ${vcpu} is not assigned to any vnode`);
   }
   for (const [i, node] of nodes.entries()) {
     const local = node.distances[i] ?? 0;
     const nearer = node.distances.findIndex((distance, j) => j !== i && local > distance);
-    if (nearer >= 0) return `Distance from ${i} to ${nearer} smaller than ${i}'s local distance`;
+    if (nearer < 0) continue;
+    return mistake(libxlAt.vnumaDistance, `Distance from ${i} to ${nearer} smaller than ${i}'s local distance`);
   }
   return null;
 }

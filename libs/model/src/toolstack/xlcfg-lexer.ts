@@ -12,8 +12,12 @@ export interface Token {
 /** What lexer and parser share: the first error stops all storing, later ones are still reported, one a line at most. */
 export class ParseState {
   readonly source: string;
+  /** Xen stops storing at the first error; a reader who wants what can still be read goes on. */
+  readonly tolerant: boolean;
   readonly report: string[] = [];
   failed = false;
+  /** Errors met so far, said or not. */
+  errorCount = 0;
   likelyPython = false;
   /** Text of the token last matched, as error messages quote it. */
   text = '';
@@ -23,8 +27,9 @@ export class ParseState {
   tokenLine = 1;
   #lastLexicalLine = -1;
 
-  constructor(source: string) {
+  constructor(source: string, tolerant = false) {
     this.source = source;
+    this.tolerant = tolerant;
   }
 
   lexicalError(message: string): void {
@@ -34,6 +39,7 @@ export class ParseState {
 
   /** A line with a lexical error gets no second message. */
   error(at: number, message: string): void {
+    this.errorCount++;
     if (at <= this.#lastLexicalLine) return;
     let line = at;
     let near = this.text;
@@ -156,7 +162,7 @@ export class XlcfgLexer {
 
   #dequote(quoted: string): string {
     const state = this.#state;
-    if (state.failed) return '';
+    if (state.failed && !state.tolerant) return '';
     let value = '';
     for (let i = 1; i < quoted.length - 1; ) {
       const c = quoted[i++] ?? '';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseXlcfg, type XlcfgValue } from './xlcfg-parser.ts';
+import { parseXlcfg, salvageXlcfg, type XlcfgValue } from './xlcfg-parser.ts';
 
 const plain = (value: XlcfgValue): unknown => (value.kind === 'string' ? value.text : value.items.map(plain));
 const settings = (text: string): Record<string, unknown> =>
@@ -62,5 +62,27 @@ describe('the grammar of xl.cfg', () => {
         expect(parsed.ok).toBe(parsed.report.length === 0);
       }),
     );
+  });
+
+  it('gives up, as the generated parser does, where lists are nested too deeply', () => {
+    const { ok, report } = parseXlcfg(`a = ${'['.repeat(20_000)}`, 'g.cfg');
+    expect(ok).toBe(false);
+    expect(report.join()).toContain('memory exhausted');
+  });
+});
+
+describe('a broken file', () => {
+  it('still has the assignments that are whole, before and after its errors', () => {
+    const text = "a = 1 b = 'x'\nC = 2\nd = 0xFF\ne = [ '1', '2' ]\nf = (3)\ng = 4\r\n";
+    const salvaged = [...salvageXlcfg(text).values()].map(({ name, value }) => [
+      name,
+      value.kind === 'string' ? value.text : value.items.length,
+    ]);
+    expect(salvaged).toEqual([
+      ['a', '1'],
+      ['b', 'x'],
+      ['e', 2],
+      ['g', '4'],
+    ]);
   });
 });

@@ -60,8 +60,13 @@ class XlcfgSyntaxError extends Error {
   }
 }
 
+/** Lists within lists at which the generated parser's stack (10,000 symbols, three a level) is full. */
+const NESTING_LIMIT = 3333;
+
 /** Tokens to be shifted after an error before the next one is reported. */
 const RECOVERY_TOKENS = 3;
+
+type Assignment = Pick<XlcfgSetting, 'name' | 'op' | 'value'>;
 
 class XlcfgParser {
   readonly #lexer: XlcfgLexer;
@@ -117,7 +122,7 @@ class XlcfgParser {
       );
       this.#state.failed = true;
     }
-    throw new XlcfgSyntaxError(point === 'fileEnd');
+    throw new XlcfgSyntaxError(point === 'fileEnd' && !this.#state.tolerant);
   }
 
   /** After an error: everything up to the next newline is dropped. False at the end of the file. */
@@ -139,28 +144,34 @@ class XlcfgParser {
       return 'more';
     }
     if (token.kind !== 'IDENT') this.#fail('statement');
-    this.#assignment();
+    const state = this.#state;
+    const before = state.errorCount;
+    const assigned = this.#assignment();
+    if (!state.tolerant && !state.failed) this.#store(assigned);
     const after = this.#peek();
+    // To the tolerant reader a value is whole only when nothing strange follows it.
+    if (state.tolerant && state.errorCount === before) this.#store(assigned);
     if (after.kind === '$end') return 'end';
     // The grammar has taken the assignment for the file's last one by now.
-    if (after.kind !== 'NEWLINE' && after.kind !== ';') this.#fail('fileEnd');
+    if (after.kind !== 'NEWLINE' && after.kind !== ';') {
+      if (state.tolerant && after.kind === 'IDENT') return 'more';
+      this.#fail('fileEnd');
+    }
     this.#shift();
     return 'more';
   }
 
-  #assignment(): void {
+  #assignment(): Assignment {
     const name = this.#shift().value;
     const op = this.#peek().kind;
     if (op === '=' || op === '+=') {
       this.#shift();
-      const value = this.#value();
-      if (!this.#state.failed) this.#store(name, op, value);
-    } else {
-      this.#fail('operator');
+      return { name, op, value: this.#value() };
     }
+    return this.#fail('operator');
   }
 
-  #value(): XlcfgValue {
+  #value(depth = 0): XlcfgValue {
     const token = this.#peek();
     const line = this.#state.tokenLine;
     if (token.kind === 'STRING' || token.kind === 'NUMBER') {
@@ -168,11 +179,15 @@ class XlcfgParser {
       return { kind: 'string', text: token.value, line };
     }
     if (token.kind !== '[') this.#fail('value');
+    if (depth === NESTING_LIMIT) {
+      this.#state.error(this.#state.tokenLine, 'memory exhausted');
+      throw new XlcfgSyntaxError(true);
+    }
     this.#shift();
     this.#newlines();
     const items: XlcfgValue[] = [];
     while (this.#startsValue()) {
-      items.push(this.#value());
+      items.push(this.#value(depth + 1));
       this.#newlines();
       if (this.#peek().kind !== ',') break;
       this.#shift();
@@ -192,7 +207,7 @@ class XlcfgParser {
     while (this.#peek().kind === 'NEWLINE') this.#shift();
   }
 
-  #store(name: string, op: '=' | '+=', added: XlcfgValue): void {
+  #store({ name, op, value: added }: Assignment): void {
     const before = op === '+=' ? this.#settings.get(name)?.value : undefined;
     let value = added;
     if (before !== undefined) {
@@ -213,4 +228,9 @@ class XlcfgParser {
 /** Parses a whole configuration. `source` is the name that messages carry. */
 export function parseXlcfg(text: string, source: string): XlcfgParse {
   return new XlcfgParser(text, new ParseState(source)).run();
+}
+
+/** The settings that a broken file still has: each assignment that is whole, wherever the errors are. */
+export function salvageXlcfg(text: string): XlcfgParse['settings'] {
+  return new XlcfgParser(text.replaceAll('\r\n', '\n'), new ParseState('', true)).run().settings;
 }

@@ -11,7 +11,7 @@ import { counter } from '../../shared-memory/counters.ts';
 import { load, publish, store } from '../../shared-memory/slots.ts';
 import { step, stepKind } from '../../shared-memory/step.ts';
 import { SLOTS_PER_TABLE, type TableIndex } from '../../shared-memory/table-pages.ts';
-import { entryKind, updateMarkers, withoutMarker } from '../contiguity.ts';
+import { type EntryKind, entryKind, updateMarkers, withoutMarker } from '../contiguity.ts';
 import {
   FLUSHF_added,
   FLUSHF_all,
@@ -146,50 +146,9 @@ export function vtdMapPage(
   d.locks.iommuMapping.lock();
   try {
     // Tables of a dying domain may be going away already: as Xen, silently nothing.
-    if (d.dying) return 0;
-    const level = order / 9;
-    const index = descend(h, d, dfn, level, true, flush);
-    if (index < 0) return index;
-    const { slots } = h.tables;
-    const old = load(slots, index);
-    const fresh = leafFor(h, d, m, level, flags);
-    if (withoutMarker(old) === fresh) return 0;
-    const failed = step(stepKind.ioWrite, index);
-    if (failed !== 0) return -failed;
-    publish();
-    store(slots, index, fresh);
-    h.counters.add(C_MAP);
-    flush.bits |= FLUSHF_added;
-    if (isPresent(old)) flush.bits |= FLUSHF_modified;
-    coalesce(h, d, dfn, index, level, flush);
-    if (isTable(old, level)) d.r.iommuTables -= queueSubtree(h, slotFrame(old) as TableIndex, level - 1);
-    return 0;
+    return d.dying ? 0 : setPage(h, d, dfn, order / 9, leafFor(h, d, m, order / 9, flags), flush);
   } finally {
     d.locks.iommuMapping.unlock();
-  }
-}
-
-/** While the table of the new leaf is one contiguous run of a size that can be mapped: a superpage takes its place. */
-function coalesce(h: Host, d: Domain, dfn: number, leafIndex: number, leafLevel: number, flush: FlushFlags): void {
-  const { slots } = h.tables;
-  let index = leafIndex;
-  let level = leafLevel;
-  for (;;) {
-    const offset = index % SLOTS_PER_TABLE;
-    const base = index - offset;
-    if (!updateMarkers(slots, base, offset, level, entryKind.leaf)) return;
-    if (!(level === 0 ? h.iommu.superpage2m : level === 1 && h.iommu.superpage1g)) return;
-    const parent = descend(h, d, dfn, level + 1, false, flush);
-    const whole = withoutMarker(load(slots, base));
-    if (step(stepKind.ioWrite, parent) !== 0) return;
-    publish();
-    store(slots, parent, (whole & SLOT_SP) === 0 ? whole + SLOT_SP : whole);
-    flush.bits |= FLUSHF_modified | FLUSHF_all;
-    queueFree(h, (base / SLOTS_PER_TABLE) as TableIndex);
-    d.r.iommuTables--;
-    h.counters.add(C_COALESCES);
-    index = parent;
-    level++;
   }
 }
 
@@ -197,42 +156,69 @@ function coalesce(h: Host, d: Domain, dfn: number, leafIndex: number, leafLevel:
 export function vtdUnmapPage(h: Host, d: Domain, dfn: number, order: number, flush: FlushFlags): number {
   d.locks.iommuMapping.lock();
   try {
-    const level = order / 9;
-    const index = descend(h, d, dfn, level, false, flush);
-    if (index <= 0) return index;
-    const { slots } = h.tables;
-    const old = load(slots, index);
-    if (!isPresent(old)) return 0;
-    const failed = step(stepKind.ioWrite, index);
-    if (failed !== 0) return -failed;
-    store(slots, index, 0);
-    h.counters.add(C_UNMAP);
-    clearUpwards(h, d, dfn, index, level, flush);
-    flush.bits |= FLUSHF_modified;
-    if (isTable(old, level)) d.r.iommuTables -= queueSubtree(h, slotFrame(old) as TableIndex, level - 1);
-    return 0;
+    return setPage(h, d, dfn, order / 9, 0, flush);
   } finally {
     d.locks.iommuMapping.unlock();
   }
 }
 
-/** An entry was cleared: while that empties its table, and units of fewer levels do not need the table, it goes too. */
-function clearUpwards(h: Host, d: Domain, dfn: number, cleared: number, leafLevel: number, flush: FlushFlags): void {
+/** The entry of that level at `dfn` becomes `fresh` (0: absent), and what the entry replaced is queued for freeing. */
+function setPage(h: Host, d: Domain, dfn: number, level: number, fresh: number, flush: FlushFlags): number {
+  const maps = fresh !== 0;
+  const index = descend(h, d, dfn, level, maps, flush);
+  if (index <= 0) return index;
   const { slots } = h.tables;
-  let index = cleared;
-  let level = leafLevel;
-  for (;;) {
+  const old = load(slots, index);
+  if (maps ? withoutMarker(old) === fresh : !isPresent(old)) return 0;
+  const failed = step(stepKind.ioWrite, index);
+  if (failed !== 0) return -failed;
+  publish();
+  store(slots, index, fresh);
+  h.counters.add(maps ? C_MAP : C_UNMAP);
+  if (maps) flush.bits |= FLUSHF_added;
+  if (isPresent(old)) flush.bits |= FLUSHF_modified;
+  collapse(h, d, dfn, index, level, maps ? entryKind.leaf : entryKind.absent, flush);
+  if (isTable(old, level)) d.r.iommuTables -= queueSubtree(h, slotFrame(old) as TableIndex, level - 1);
+  return 0;
+}
+
+/** May a table of that level give way to a superpage, or, when all of it is absent, to nothing? */
+function mayCollapse(h: Host, level: number, kind: EntryKind): boolean {
+  // Units of fewer levels enter at the tables further down.
+  if (kind === entryKind.absent) return level + 2 < h.iommu.minLevels;
+  return level === 0 ? h.iommu.superpage2m : level === 1 && h.iommu.superpage1g;
+}
+
+/** An entry changed: while that makes its table one run, an entry one level up takes the table's place. */
+function collapse(
+  h: Host,
+  d: Domain,
+  dfn: number,
+  changed: number,
+  changedLevel: number,
+  kind: EntryKind,
+  flush: FlushFlags,
+): void {
+  const { slots } = h.tables;
+  let index = changed;
+  for (let level = changedLevel; ; level++) {
     const offset = index % SLOTS_PER_TABLE;
     const base = index - offset;
-    if (!updateMarkers(slots, base, offset, level, entryKind.absent) || level + 2 >= h.iommu.minLevels) return;
+    if (!updateMarkers(slots, base, offset, level, kind) || !mayCollapse(h, level, kind)) return;
     const parent = descend(h, d, dfn, level + 1, false, flush);
+    const first = withoutMarker(load(slots, base));
     if (step(stepKind.ioWrite, parent) !== 0) return;
-    store(slots, parent, 0);
+    publish();
+    if (kind === entryKind.absent) store(slots, parent, 0);
+    else {
+      store(slots, parent, (first & SLOT_SP) === 0 ? first + SLOT_SP : first);
+      flush.bits |= FLUSHF_modified;
+      h.counters.add(C_COALESCES);
+    }
     flush.bits |= FLUSHF_all;
     queueFree(h, (base / SLOTS_PER_TABLE) as TableIndex);
     d.r.iommuTables--;
     index = parent;
-    level++;
   }
 }
 
