@@ -1,4 +1,4 @@
-// Damaged files through every parser, many times: each must be read or refused with the place, none may hang, and memory must
+// Damaged files through every parser, and a hundredth as many through the whole of preflight: each must be read or refused with the place, none may hang, and memory must
 // not grow. Part of `npm run soak`; set HOSTLOOM_INPUTS to damage real files too.
 //
 //   node --conditions=source scripts/soak-mutants.ts [--count N] [--seed N]
@@ -8,8 +8,9 @@ import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { mutantFor, runMutants } from '../libs/formats/test-support/mutant-run.ts';
+import { type MutantRun, mutantFor, runMutants } from '../libs/formats/test-support/mutant-run.ts';
 import { mutantTargets } from '../libs/formats/test-support/mutant-targets.ts';
+import { preflightTargets } from '../libs/preflight/test-support/preflight-targets.ts';
 
 const DEFAULT_COUNT = 100_000;
 const MIB = 2 ** 20;
@@ -20,6 +21,9 @@ const HANG_MS = 20_000;
 const WARM_UP_SHARE = 0.2;
 
 const YOUNG_GENERATION_MIB = 16;
+/** Parsers' mutants to one of preflight's. */
+const PREFLIGHT_SHARE = 100;
+const allTargets = [...mutantTargets, ...preflightTargets];
 
 interface Order {
   readonly count: number;
@@ -44,14 +48,24 @@ function settledRss(): number {
 
 function soak({ count, seed, now }: Order): Report {
   const place = new Int32Array(now);
-  const onMutant = (target: (typeof mutantTargets)[number], mutant: number): void => {
-    Atomics.store(place, 0, mutantTargets.indexOf(target));
+  const onMutant = (target: (typeof allTargets)[number], mutant: number): void => {
+    Atomics.store(place, 0, allTargets.indexOf(target));
     Atomics.store(place, 1, mutant);
   };
+  const run = (mutants: number, firstSeed: number): MutantRun => {
+    const parsers = runMutants({ targets: mutantTargets, count: mutants, firstSeed, onMutant });
+    const few = Math.ceil(mutants / PREFLIGHT_SHARE);
+    const whole = runMutants({ targets: preflightTargets, count: few, firstSeed, onMutant });
+    return {
+      tallies: [...parsers.tallies, ...whole.tallies],
+      failures: [...parsers.failures, ...whole.failures],
+      slowestMs: Math.max(parsers.slowestMs, whole.slowestMs),
+    };
+  };
   const warmUp = Math.ceil(count * WARM_UP_SHARE);
-  const first = runMutants({ targets: mutantTargets, count: warmUp, firstSeed: seed, onMutant });
+  const first = run(warmUp, seed);
   const before = settledRss();
-  const rest = runMutants({ targets: mutantTargets, count: count - warmUp, firstSeed: seed + warmUp, onMutant });
+  const rest = run(count - warmUp, seed + warmUp);
   const grown = (settledRss() - before) / MIB;
   const failures = [...first.failures, ...rest.failures];
   const lines = [
@@ -84,7 +98,7 @@ function watch(count: number, seed: number): void {
       last = mutant;
       return;
     }
-    console.log(`FAILED ${mutantTargets[Atomics.load(place, 0)]?.name} ${mutant}: hangs`);
+    console.log(`FAILED ${allTargets[Atomics.load(place, 0)]?.name} ${mutant}: hangs`);
     process.exit(1);
   }, HANG_MS);
   worker.once('message', ({ lines, failed }: Report) => {
@@ -96,7 +110,7 @@ function watch(count: number, seed: number): void {
 
 function replay(which: string): void {
   const [, name, seed] = /^(.*) (\d+)$/.exec(which) ?? [];
-  const target = mutantTargets.find((t) => t.name === name);
+  const target = allTargets.find((t) => t.name === name);
   if (target === undefined) {
     console.error(`soak: --replay needs a target and a seed, such as '${mutantTargets[0]?.name} 1234'`);
     process.exit(64);

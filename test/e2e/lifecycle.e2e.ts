@@ -146,7 +146,13 @@ describe('a host', () => {
       const up = sandbox.start('up', 'hosts/seed-2014-haswell.yaml');
       await until('the host is up', () => up.said().includes('is up'));
       const before = descendants(pidOf(up));
-      const created = await sandbox.run('xl', 'create', 'scenarios/guests/win7-office.cfg', 'maxmem=1536');
+      const created = await sandbox.run(
+        'xl',
+        'create',
+        'scenarios/guests/win7-office.cfg',
+        'maxmem=1536',
+        'vga="none"',
+      );
       expect(created.code, created.stderr).toBe(0);
       const freeBefore = (await sandbox.run('xl', 'info')).stdout;
       const tooLarge = await sandbox.run(

@@ -6,8 +6,8 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { benchCommand } from './commands/bench.ts';
 import { realCommand, vectorsCommand } from './commands/conformance.ts';
 import { doctorCommand } from './commands/doctor.ts';
-import { hostImportCommand } from './commands/host-import.ts';
 import { type ExplainFlags, explainCommand } from './commands/explain.ts';
+import { hostImportCommand } from './commands/host-import.ts';
 import { INSPECT_KINDS, type InspectFlags, inspectCommand } from './commands/inspect/inspect.ts';
 import { preflightCommand } from './commands/preflight.ts';
 import { runCommand } from './commands/run.ts';
@@ -94,7 +94,10 @@ function addRun(top: Command): void {
     .action(
       async (
         file: string,
-        { json = false, ...options }: { json?: boolean; twin?: string; attempts?: number; runsDir?: string; keep?: boolean },
+        {
+          json = false,
+          ...options
+        }: { json?: boolean; twin?: string; attempts?: number; runsDir?: string; keep?: boolean },
       ) => {
         status = await runCommand(file, options, new TerminalOutput({ json }), signal);
       },
@@ -233,9 +236,14 @@ function addPreflight(top: Command): void {
     .option('--write-scenario <dir>', 'write scenarios with this machine and these guests filled in')
     .option('--json', 'one JSON object on standard output')
     .addHelpText('after', PREFLIGHT_HELP)
-    .action((guests: string[], { json = false, ...options }: { json?: boolean; full?: boolean; writeScenario?: string } & MachineFlags) => {
-      status = preflightCommand(guests, options, new TerminalOutput({ json }));
-    });
+    .action(
+      (
+        guests: string[],
+        { json = false, ...options }: { json?: boolean; full?: boolean; writeScenario?: string } & MachineFlags,
+      ) => {
+        status = preflightCommand(guests, options, new TerminalOutput({ json }));
+      },
+    );
 }
 
 function addHost(top: Command): void {
@@ -283,6 +291,12 @@ async function main(): Promise<number> {
 /** What was written to a pipe may still be on its way. */
 const written = (stream: NodeJS.WriteStream): Promise<void> =>
   new Promise((settle) => stream.write('', () => settle()));
+
+/** A reader that has had enough (`| head`) ends the command quietly, as it does other programs. */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(status);
+});
 
 listenToSignals();
 const exitCode = await main();

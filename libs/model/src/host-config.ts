@@ -120,6 +120,9 @@ export interface HostConfig {
   readonly mmioRoRanges?: readonly FrameRange[];
   /** Page-table pages the arena can hold, all domains, p2m and IOMMU together. */
   readonly tablePages: number;
+  /** Most frames of one domain's grant table, and of its map-track (gnttab_max_frames, gnttab_max_maptrack_frames); absent = 64, 1024. */
+  readonly grantFrames?: number;
+  readonly maptrackFrames?: number;
   readonly policies: ModelPolicies;
 }
 

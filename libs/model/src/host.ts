@@ -8,6 +8,7 @@ import { domainRecord, domainState } from './domain/domain-record.ts';
 import { DOMID_IO, type Domid } from './frames/addresses.ts';
 import { FrameTable } from './frames/frame-table.ts';
 import { Heap } from './frames/heap.ts';
+import { GrantTables } from './grant/grant-state.ts';
 import type { HostConfig } from './host-config.ts';
 import { IommuState } from './iommu/iommu-state.ts';
 import { parseDmar } from './iommu/vtd/dmar.ts';
@@ -53,6 +54,7 @@ export interface HostShared {
     readonly tlbs: SharedArrayBuffer;
     readonly iommu: SharedArrayBuffer;
     readonly devices: SharedArrayBuffer;
+    readonly grants: SharedArrayBuffer;
   };
 }
 
@@ -63,6 +65,9 @@ const DOMAIN_LOCKS = [
   'pageAlloc',
   'paging',
   'pci',
+  'grantTable',
+  'grantActive',
+  'grantMaptrack',
   'iommuMapping',
 ] as const satisfies readonly LockName[];
 const DEVICE_LOCKS = ['deviceQueue'] as const satisfies readonly LockName[];
@@ -114,6 +119,7 @@ export function createHost(described: HostConfig): HostShared {
       tlbs: shared(CpuTlbs.bytes(cpus)),
       iommu: shared(IommuState.bytes(config)),
       devices: shared(DeviceQueues.bytes(config)),
+      grants: shared(GrantTables.bytes(config)),
     },
   };
   return host;
@@ -133,6 +139,7 @@ export class Host {
   readonly tlbs: CpuTlbs;
   readonly iommu: IommuState;
   readonly devices: DeviceQueues;
+  readonly grants: GrantTables;
   /** Whose call this CPU executes right now (Xen's `current`); set by the dispatcher, null while idle. */
   current: Domain | null = null;
   currentVcpu = 0;
@@ -173,6 +180,9 @@ export class Host {
           pageAlloc: this.mutex('pageAlloc', slot),
           paging: this.mutex('paging', slot, true),
           pci: this.mutex('pci', slot),
+          grantTable: new RwLock(this.lockTable, this.lockId('grantTable', slot)),
+          grantActive: this.mutex('grantActive', slot),
+          grantMaptrack: this.mutex('grantMaptrack', slot),
           iommuMapping: this.mutex('iommuMapping', slot, true),
         }),
       );
@@ -181,6 +191,7 @@ export class Host {
       context: this.mutex('iommuContext', unit, true),
       register: this.mutex('iommuRegister', unit),
     }));
+    this.grants = new GrantTables(buffers.grants, config);
     this.devices = new DeviceQueues(buffers.devices, config, (device) => this.mutex('deviceQueue', device));
   }
 

@@ -5,7 +5,15 @@ import { logText } from '#formats/xl-output';
 import { formatSbdf, type Sbdf } from '#model/frames/addresses';
 import { errno } from '#model/hypercall/errno';
 import { libxlAt, libxlError, libxlFailed, libxlWarning } from '#model/toolstack/libxl-log';
-import { bdfText, covers, type DeviceFacts, type Machine, type ReservedRange, scopeCount } from './machine.ts';
+import {
+  bdfText,
+  covers,
+  type DeviceFacts,
+  isShared,
+  type Machine,
+  type ReservedRange,
+  scopeCount,
+} from './machine.ts';
 import { pageRuns, rangeName, runText } from './placed-range.ts';
 import { counted, hex, rangeText, sizeText } from './ranges.ts';
 import type { XenBoot } from './xen-boot.ts';
@@ -63,9 +71,6 @@ const isDisplay = (device: HostDevice): boolean => device.pciClass >>> 16 === 0x
 export const rangesOf = (machine: Machine, sbdf: Sbdf): ReservedRange[] =>
   machine.ranges.filter((range) => range.start <= range.end && covers(range, sbdf));
 
-/** VT-d counts what the table names; AMD-Vi has no such check. */
-export const isShared = (range: ReservedRange): boolean => range.kind === 'RMRR' && scopeCount(range) > 1;
-
 export const deviceReports = (machine: Machine, boot: XenBoot): DeviceReport[] =>
   machine.host.devices.map((device) => deviceReport(machine, boot, device)).sort((a, b) => a.sbdf - b.sbdf);
 
@@ -88,13 +93,17 @@ function deviceReport(machine: Machine, boot: XenBoot, device: HostDevice): Devi
     linux: linuxLines(device, ranges, facts),
     upstreamBridge: upstreamBridge === null ? null : bdfText(upstreamBridge),
     iommuGroup: facts?.iommuGroup ?? null,
-    bars: device.bars.map(({ index, size, kind }) => `${index === 6 ? 'ROM' : `BAR ${index}`} ${sizeText(size)} ${kind}`),
+    bars: device.bars.map(
+      ({ index, size, kind }) => `${index === 6 ? 'ROM' : `BAR ${index}`} ${sizeText(size)} ${kind}`,
+    ),
     flr: facts?.flr ?? null,
   };
 }
 
 function rangeReport(machine: Machine, sbdf: Sbdf, range: ReservedRange): DeviceRangeReport {
-  const others = machine.host.devices.map((device) => device.sbdf).filter((other) => other !== sbdf && covers(range, other));
+  const others = machine.host.devices
+    .map((device) => device.sbdf)
+    .filter((other) => other !== sbdf && covers(range, other));
   return {
     range: `${rangeName(range)} (${sizeText(range.end - range.start + 1)})`,
     place: range.place,
@@ -117,10 +126,16 @@ function verdictOf(
     const [first] = shared;
     const which = first ? `${rangeText(first)} (${first.place})` : '';
     const more = shared.length > 1 ? ` and ${shared.length - 1} more are` : ' is';
-    return { verdict: 'relaxed only', why: `its reserved ${which}${more} shared by ${Math.max(...shared.map(scopeCount))} devices` };
+    return {
+      verdict: 'relaxed only',
+      why: `its reserved ${which}${more} shared by ${Math.max(...shared.map(scopeCount))} devices`,
+    };
   }
   if (ranges.length === 0 && unknown > 0) {
-    return { verdict: 'unclear', why: `${counted(unknown, 'reserved range')} may be its own: nothing given tells for which device` };
+    return {
+      verdict: 'unclear',
+      why: `${counted(unknown, 'reserved range')} may be its own: nothing given tells for which device`,
+    };
   }
   if (ranges.length === 0) return { verdict: 'assignable', why: 'no reserved memory' };
   const which = ranges.map((range) => `${rangeText(range)} (${range.place})`).join(', ');
@@ -138,7 +153,10 @@ function obstacle(boot: XenBoot, device: HostDevice): PolicyEffect | null {
   const name = formatSbdf(device.sbdf);
   if (shortClass(device) === HOST_BRIDGE) return no('a host bridge', `(XEN) d1: assign (${name}) failed (-1)`);
   if (boot.iommuOn) return null;
-  return no('Xen has no IOMMU in use', logText(libxlError(libxlAt.deviceTaken, `PCI device ${name} cannot be assigned - no IOMMU?`, 1)));
+  return no(
+    'Xen has no IOMMU in use',
+    logText(libxlError(libxlAt.deviceTaken, `PCI device ${name} cannot be assigned - no IOMMU?`, 1)),
+  );
 }
 
 function strictEffect(sbdf: Sbdf, ranges: readonly ReservedRange[]): PolicyEffect {
@@ -167,8 +185,12 @@ function strictEffect(sbdf: Sbdf, ranges: readonly ReservedRange[]): PolicyEffec
 function relaxedEffect(sbdf: Sbdf, ranges: readonly ReservedRange[]): PolicyEffect {
   if (ranges.length === 0) return { allowed: true, what: 'no difference: no reserved memory', lines: [] };
   const shared = ranges.filter(isShared);
-  const risky = shared.map(({ start }) => `(XEN) [VT-D] It's risky to assign ${formatSbdf(sbdf)} with shared RMRR at ${hex(start)} for d1.`);
-  const ignored = ranges.map(({ start }) => logText(libxlWarning(libxlAt.rdmIgnored, `Ignoring RDM conflict at 0x${hex(start)}.`)));
+  const risky = shared.map(
+    ({ start }) => `(XEN) [VT-D] It's risky to assign ${formatSbdf(sbdf)} with shared RMRR at ${hex(start)} for d1.`,
+  );
+  const ignored = ranges.map(({ start }) =>
+    logText(libxlWarning(libxlAt.rdmIgnored, `Ignoring RDM conflict at 0x${hex(start)}.`)),
+  );
   const gfn = hex(Math.floor((ranges[0]?.start ?? 0) / 4096));
   return {
     allowed: true,
@@ -181,9 +203,12 @@ function relaxedEffect(sbdf: Sbdf, ranges: readonly ReservedRange[]): PolicyEffe
 function linuxLines(device: HostDevice, ranges: readonly ReservedRange[], facts: DeviceFacts | undefined): string[] {
   const name = formatSbdf(device.sbdf);
   if (ranges.some(({ kind }) => kind === 'IVMD')) {
-    return [`vfio ${name}: Firmware has requested this device have a 1:1 IOMMU mapping, rejecting configuring the device without a 1:1 mapping`];
+    return [
+      `vfio ${name}: Firmware has requested this device have a 1:1 IOMMU mapping, rejecting configuring the device without a 1:1 mapping`,
+    ];
   }
-  if (ranges.length === 0 || isUsb(device) || isDisplay(device) || (facts?.guessed === true && device.pciClass === 0)) return [];
+  if (ranges.length === 0 || isUsb(device) || isDisplay(device) || (facts?.guessed === true && device.pciClass === 0))
+    return [];
   return [
     `vfio-pci ${name}: DMAR: Device is ineligible for IOMMU domain attach due to platform RMRR requirement.  Contact your platform vendor.`,
     'QEMU: vfio: failed to set iommu for container: Operation not permitted',

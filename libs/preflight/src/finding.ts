@@ -46,7 +46,9 @@ export const findingCodes = {
   'RMRR-NOT-RESERVED': warning('A reserved region that the host’s map does not (entirely) reserve.'),
   'RMRR-IN-RAM': blocker('A reserved region over RAM of the host.'),
   'RMRR-DEVICE-ABSENT': info('A reserved region names a device that the machine does not list.'),
-  'RMRR-PATH-UNRESOLVED': warning('A reserved region names its device by a path over bridges that nothing given resolves.'),
+  'RMRR-PATH-UNRESOLVED': warning(
+    'A reserved region names its device by a path over bridges that nothing given resolves.',
+  ),
   'RMRR-OWNER-UNKNOWN': warning('Reserved regions are known, but not for which devices.'),
   'RMRR-SCOPE-INCOMPLETE': warning('A reserved region names some functions of a card and not the others.'),
   'IVMD-ZERO-BYTES': warning('An IVMD of no byte.'),
@@ -66,7 +68,9 @@ export const findingCodes = {
   'DEVICE-GROUP': warning('Other devices of the same group stay outside the guest.'),
   'DEVICE-BEHIND-PCI-BRIDGE': warning('Requests of the device carry the bridge’s address.'),
   'DEVICE-TWICE': blocker('Two guests are to get the same device.'),
-  'RMRR-SHARED-STRICT': blocker('Assigning the device will be refused: its reserved region is shared and the policy strict.'),
+  'RMRR-SHARED-STRICT': blocker(
+    'Assigning the device will be refused: its reserved region is shared and the policy strict.',
+  ),
   'RMRR-SHARED-RELAXED': warning('The device shares its reserved region, and the policy lets it go.'),
   'RMRR-SHARED-SPLIT': warning('Devices of one reserved region go to different guests.'),
   'RMRR-IDENTITY-BUSY': blocker('Pages of the reserved region are taken in the guest when the device comes.'),

@@ -1,8 +1,8 @@
 // Devices that cannot be kept apart: those of one reserved range, those behind one bridge, those of one Linux group; and who can
 // write what when they are given away under each policy. Knows no guest.
 import type { Sbdf } from '#model/frames/addresses';
-import { isBridge, isShared } from './device-report.ts';
-import { bdfText, covers, type Machine, type ReservedRange } from './machine.ts';
+import { isBridge } from './device-report.ts';
+import { bdfText, covers, isShared, type Machine, type ReservedRange } from './machine.ts';
 import { rangeName } from './placed-range.ts';
 import { bytesOf, rangeText, sizeText, wholePages } from './ranges.ts';
 
@@ -40,9 +40,15 @@ function whoWrites(pages: string, bytes: number, refused: boolean): GroupReport[
     : `nobody looks whether it is shared (AMD-Vi): each guest that gets one of them has ${pages} mapped; ${split}`;
   return [
     { policy: 'strict', what: strict },
-    { policy: 'relaxed, all in one guest', what: `that guest and its devices write ${pages}; dom0 keeps its own mapping for ever` },
+    {
+      policy: 'relaxed, all in one guest',
+      what: `that guest and its devices write ${pages}; dom0 keeps its own mapping for ever`,
+    },
     { policy: 'relaxed, in two guests', what: split },
-    { policy: 'relaxed, the rest in dom0', what: `the guest can change what firmware and dom0’s devices keep in ${pages}` },
+    {
+      policy: 'relaxed, the rest in dom0',
+      what: `the guest can change what firmware and dom0’s devices keep in ${pages}`,
+    },
   ];
 }
 

@@ -29,6 +29,8 @@ export interface PlanningHost {
   readonly devices: readonly DeviceConfig[];
   /** XENMEM_reserved_device_memory_map. */
   readonly rdm: RdmQuery<Sbdf>;
+  /** Devices that Xen assigns under the relaxed policy only: another one has the same reserved region. */
+  readonly shared: ReadonlySet<Sbdf>;
   readonly map: readonly E820Entry[];
   readonly physBits: number;
 }
@@ -248,5 +250,7 @@ function pvLayout(host: PlanningHost, build: BuildInfo): GuestLayout {
   const lowmemEnd = maxMemkb * KIB_PER_MIB;
   const planned = { ...NOTHING, build, lowmemEnd, populated: [{ start: 0, end: lowmemEnd - 1 }] };
   const map = pvMemoryMap(build, host.map);
-  return map.ok ? { ...planned, e820: map.e820 } : { ...planned, refusal: refusedByLibxl(map.message, [null, map.message]) };
+  return map.ok
+    ? { ...planned, e820: map.e820 }
+    : { ...planned, refusal: refusedByLibxl(map.message, [null, map.message]) };
 }

@@ -2,17 +2,17 @@
 // and which smallest change helps. Owns how these are put together; every decision is the toolstack's or the firmware's.
 import { logText } from '#formats/xl-output';
 import type { Sbdf } from '#model/frames/addresses';
-import { E820_RAM, type E820Entry } from '#model/toolstack/e820';
+import type { E820Entry } from '#model/toolstack/e820';
 import { type GuestConfig, parseGuestConfig } from '#model/toolstack/guest-config';
 import { libxlAt, libxlError } from '#model/toolstack/libxl-log';
 import { PCI_FUNC_ALL, pciSbdf } from '#model/toolstack/pci-spec';
 import { parseRdmSpec } from '#model/toolstack/rdm-spec';
-import { type DeviceReport, isBridge, isShared, rangesOf } from './device-report.ts';
+import { type DeviceReport, isBridge, rangesOf } from './device-report.ts';
 import type { Finding } from './finding.ts';
 import { groupReports } from './group-report.ts';
 import { type GuestLayout, guestLayoutOf } from './guest-layout.ts';
 import { barName, barRange, type LayoutProblem, layoutProblems } from './layout-problems.ts';
-import { bdfText, type Machine } from './machine.ts';
+import { bdfText, isShared, type Machine, type ReservedRange } from './machine.ts';
 import { type MemoryReport, memoryFindings, memoryReport, POD_WITH_DEVICE } from './memory-report.ts';
 import { rangeName } from './placed-range.ts';
 import type { PlanningView } from './planning-host.ts';
@@ -39,16 +39,40 @@ export interface GuestReport {
 const CLASS_OTHER_BRIDGE = 0x0680;
 const E820_WORDS: Readonly<Record<number, string>> = { 1: 'RAM', 2: 'reserved', 3: 'ACPI', 4: 'NVS', 5: 'unusable' };
 
-export function guestReport(machine: Machine, view: PlanningView, devices: readonly DeviceReport[], guest: GuestFile): GuestReport {
+export function guestReport(
+  machine: Machine,
+  view: PlanningView,
+  devices: readonly DeviceReport[],
+  guest: GuestFile,
+): GuestReport {
   const { file, text } = guest;
   const parsed = parseGuestConfig(text, file);
-  const warned = parsed.warnings.map((message): Finding => cfgFinding('CFG-WARNING', 'warning', file, message, 'correct the line'));
+  const warned = parsed.warnings.map(
+    (message): Finding => cfgFinding('CFG-WARNING', 'warning', file, message, 'correct the line'),
+  );
   if (!parsed.ok) {
     const errors = parsed.errors.map(({ line, message, remedy }) =>
-      cfgFinding('CFG-ERROR', 'blocker', file, message, remedy ?? 'correct the line', line === undefined ? [] : [`${file}:${line}`]),
+      cfgFinding(
+        'CFG-ERROR',
+        'blocker',
+        file,
+        message,
+        remedy ?? 'correct the line',
+        line === undefined ? [] : [`${file}:${line}`],
+      ),
     );
     const why = `xl: ${parsed.errors[0]?.message ?? 'Failed to parse config'}`;
-    return { file, name: file, verdict: 'does not start', why, config: null, layout: null, memory: null, changes: [], findings: [...errors, ...warned] };
+    return {
+      file,
+      name: file,
+      verdict: 'does not start',
+      why,
+      config: null,
+      layout: null,
+      memory: null,
+      changes: [],
+      findings: [...errors, ...warned],
+    };
   }
   const { config } = parsed;
   const layout = guestLayoutOf(view.host, config);
@@ -78,7 +102,8 @@ function cfgFinding(
 }
 
 function verdictOf(findings: readonly Finding[]): Pick<GuestReport, 'verdict' | 'why'> {
-  const first = (severity: Finding['severity']): Finding | undefined => findings.find((finding) => finding.severity === severity);
+  const first = (severity: Finding['severity']): Finding | undefined =>
+    findings.find((finding) => finding.severity === severity);
   const blocker = first('blocker');
   if (blocker) return { verdict: 'does not start', why: blocker.message };
   const warning = first('warning');
@@ -89,7 +114,8 @@ function verdictOf(findings: readonly Finding[]): Pick<GuestReport, 'verdict' | 
 /** xl's parser of rdm= has a test the wrong way round: the documented form with a policy is dropped silently. */
 function rdmStringFindings(text: string, config: GuestConfig, subject: string): Finding[] {
   const written = /^\s*rdm\s*=\s*(["'])(.*?)\1/m.exec(text)?.[2];
-  if (written === undefined || parseRdmSpec(written, { bugCompatible: true }).ok || !parseRdmSpec(written).ok) return [];
+  if (written === undefined || parseRdmSpec(written, { bugCompatible: true }).ok || !parseRdmSpec(written).ok)
+    return [];
   const perDevice = config.pci.filter(({ rdmPolicy }) => rdmPolicy !== 'invalid').length;
   return [
     {
@@ -115,6 +141,7 @@ function layoutFindings(
   const ignored = problems.some(({ code }) => code === 'RDM-IGNORED');
   return problems.flatMap((problem): Finding[] => {
     if (layout.refusal?.message === POD_WITH_DEVICE && config.pci.length > 0) return []; // told as POD-REFUSED, with its numbers
+    if (problem.code === 'RMRR-SHARED-STRICT') return []; // told with the devices
     if (problem.code === 'RMRR-IDENTITY-BUSY' && problem.tolerated && ignored) return []; // the same, seen by Xen
     return [
       {
@@ -144,13 +171,19 @@ function remedyOf({ code }: LayoutProblem, changes: readonly Change[]): string {
   return 'no mmio_hole, rdm_mem_boundary or memory that xl accepts helps; leave out the device, or the largest one';
 }
 
-function passedFindings(machine: Machine, devices: readonly DeviceReport[], config: GuestConfig, subject: string): Finding[] {
+function passedFindings(
+  machine: Machine,
+  devices: readonly DeviceReport[],
+  config: GuestConfig,
+  subject: string,
+): Finding[] {
   const sbdfs = config.pci.map(pciSbdf);
   const groups = groupReports(machine);
   return config.pci.flatMap((pci) => {
     const sbdf = pciSbdf(pci);
     const report = devices.find((device) => device.sbdf === sbdf);
-    if (!report || !machine.host.devices.some((device) => device.sbdf === sbdf)) return unknownDevice(machine, sbdf, subject);
+    if (!report || !machine.host.devices.some((device) => device.sbdf === sbdf))
+      return unknownDevice(machine, sbdf, subject);
     const findings = [
       ...kindFindings(report, subject),
       ...sharedFindings(machine, report, pci.rdmPolicy === 'relaxed', sbdfs, subject),
@@ -158,13 +191,16 @@ function passedFindings(machine: Machine, devices: readonly DeviceReport[], conf
     for (const { kind, name, members } of groups) {
       const outside = members.filter((member) => !sbdfs.includes(member));
       if (kind === 'reserved range' || !members.includes(sbdf) || outside.length === 0) continue;
-      if (pci.vfuncMask === PCI_FUNC_ALL && outside.every((member) => Math.floor(member / 8) === Math.floor(sbdf / 8))) continue;
+      if (pci.vfuncMask === PCI_FUNC_ALL && outside.every((member) => Math.floor(member / 8) === Math.floor(sbdf / 8)))
+        continue;
       findings.push({
         code: 'DEVICE-GROUP',
         severity: kind === 'bridge' ? 'info' : 'warning',
         subject: `${subject}, device ${report.bdf}`,
         message: `${name} also has ${outside.map(bdfText).join(', ')}, which stay outside the guest`,
-        evidence: ['a device of the group can reach a sibling’s BARs without the IOMMU seeing it, unless they are kept apart (ACS)'],
+        evidence: [
+          'a device of the group can reach a sibling’s BARs without the IOMMU seeing it, unless they are kept apart (ACS)',
+        ],
         remedy: 'give the whole group to the guest, or make the others assignable and leave them unused',
       });
     }
@@ -179,22 +215,40 @@ function unknownDevice(machine: Machine, sbdf: Sbdf, subject: string): Finding[]
       code: complete ? 'DEVICE-UNKNOWN' : 'DEVICE-GUESSED',
       severity: complete ? 'blocker' : 'warning',
       subject: `${subject}, device ${bdfText(sbdf)}`,
-      message: complete ? 'the machine has no such device' : 'nothing that was given lists this device: its BARs and its reserved memory are not planned',
-      evidence: complete ? [logText(libxlError(libxlAt.notAssignable, `PCI device ${shortName(sbdf)} is not assignable`, 1))] : [],
-      remedy: complete ? `one of ${machine.host.devices.filter((d) => !isBridge(d)).map((d) => bdfText(d.sbdf)).slice(0, 12).join(', ')}` : 'give --lspci with the output of `lspci -vv` of the whole machine',
+      message: complete
+        ? 'the machine has no such device'
+        : 'nothing that was given lists this device: its BARs and its reserved memory are not planned',
+      evidence: complete
+        ? [logText(libxlError(libxlAt.notAssignable, `PCI device ${shortName(sbdf)} is not assignable`, 1))]
+        : [],
+      remedy: complete
+        ? `one of ${machine.host.devices
+            .filter((d) => !isBridge(d))
+            .map((d) => bdfText(d.sbdf))
+            .slice(0, 12)
+            .join(', ')}`
+        : 'give --lspci with the output of `lspci -vv` of the whole machine',
     },
   ];
 }
 
 /** As libxl writes an address in this message: without leading zeros. */
 const shortName = (sbdf: Sbdf): string =>
-  [Math.floor(sbdf / 65536), (sbdf >> 8) & 0xff, (sbdf >> 3) & 0x1f].map((n) => n.toString(16)).join(':') + `.${sbdf & 7}`;
+  [Math.floor(sbdf / 65536), (sbdf >> 8) & 0xff, (sbdf >> 3) & 0x1f].map((n) => n.toString(16)).join(':') +
+  `.${sbdf & 7}`;
 
 function kindFindings(report: DeviceReport, guest: string): Finding[] {
   const subject = `${guest}, device ${report.bdf}`;
   const findings: Finding[] = [];
   if (report.verdict === 'not for guests') {
-    findings.push({ code: 'DEVICE-BRIDGE', severity: 'blocker', subject, message: report.why, evidence: [report.name], remedy: 'name the device behind it' });
+    findings.push({
+      code: 'DEVICE-BRIDGE',
+      severity: 'blocker',
+      subject,
+      message: report.why,
+      evidence: [report.name],
+      remedy: 'name the device behind it',
+    });
   }
   if (report.pciClass >>> 8 === CLASS_OTHER_BRIDGE) {
     findings.push({
@@ -221,7 +275,8 @@ function kindFindings(report: DeviceReport, guest: string): Finding[] {
       code: 'DEVICE-NO-FLR',
       severity: 'info',
       subject,
-      message: 'no function level reset: between two guests it is reset by power management or with its whole bus, if at all',
+      message:
+        'no function level reset: between two guests it is reset by power management or with its whole bus, if at all',
       evidence: [`libvirt: Unable to reset PCI device ${report.bdf}: no FLR, PM reset or bus reset available`],
       remedy: 'reboot the host if a second start of the guest finds the device hung',
     });
@@ -229,42 +284,71 @@ function kindFindings(report: DeviceReport, guest: string): Finding[] {
   return findings;
 }
 
-function sharedFindings(machine: Machine, report: DeviceReport, relaxed: boolean, together: readonly Sbdf[], guest: string): Finding[] {
-  return rangesOf(machine, report.sbdf)
-    .filter(isShared)
-    .map((range): Finding => {
-      const others = machine.host.devices.map(({ sbdf }) => sbdf).filter((sbdf) => sbdf !== report.sbdf && rangesOf(machine, sbdf).includes(range));
-      const outside = others.filter((sbdf) => !together.includes(sbdf));
-      const names = [...outside.map(bdfText), ...range.unresolved].join(', ');
-      const pci = `'${report.bdf},rdm_policy=relaxed'`;
-      return {
-        code: relaxed ? 'RMRR-SHARED-RELAXED' : 'RMRR-SHARED-STRICT',
-        severity: relaxed ? 'warning' : 'blocker',
-        subject: `${guest}, device ${report.bdf}`,
-        message: relaxed
-          ? `its reserved region ${rangeText(range)} is also ${names === '' ? 'the other devices’ of this guest' : `used by ${names}, outside the guest`}: both can write it`
-          : `Xen will refuse it: its reserved region ${rangeText(range)} is shared, and its policy is strict (the default)`,
-        evidence: [range.place, ...(relaxed ? report.relaxed.lines.filter((line) => line.includes('risky')) : report.strict.lines)],
-        remedy: relaxed
-          ? names === '' ? 'nothing more to do' : `give ${names} to the same guest, or keep dom0’s drivers off them`
-          : `pci = [ ${pci} ]${names === '' ? '' : `, and give ${names} to the same guest`}; firmware’s set-up may stop using the region (USB legacy support off)`,
-      };
-    });
+/** One finding for all shared regions of a device. */
+function sharedFindings(
+  machine: Machine,
+  report: DeviceReport,
+  relaxed: boolean,
+  together: readonly Sbdf[],
+  guest: string,
+): Finding[] {
+  const shared = rangesOf(machine, report.sbdf).filter(isShared);
+  if (shared.length === 0) return [];
+  const outside = sharers(machine, report.sbdf, shared).filter((sbdf) => !together.includes(sbdf));
+  const unresolved = shared.flatMap((range) => range.unresolved);
+  const names = [...new Set([...outside.map(bdfText), ...unresolved])].join(', ');
+  const [subject, evidence] = [
+    `${guest}, device ${report.bdf}`,
+    shared.map((range) => `${rangeName(range)}: ${range.place}`),
+  ];
+  const which = shared.map(rangeText).join(', ');
+  if (relaxed) {
+    const users = names === '' ? 'the other devices of this guest' : `${names}, outside the guest`;
+    return [
+      {
+        code: 'RMRR-SHARED-RELAXED',
+        severity: 'warning',
+        subject,
+        message: `its reserved ${which} are also used by ${users}: all of them can write there`,
+        evidence: [...evidence, ...report.relaxed.lines.filter((line) => line.includes('risky'))],
+        remedy:
+          names === '' ? 'nothing more to do' : `give ${names} to the same guest, or keep dom0’s drivers off them`,
+      },
+    ];
+  }
+  const also = names === '' ? '' : `, and give ${names} to the same guest or leave them without a driver`;
+  return [
+    {
+      code: 'RMRR-SHARED-STRICT',
+      severity: 'blocker',
+      subject,
+      message: `Xen will refuse it: its reserved ${which} are shared, and its policy is strict (the default)`,
+      evidence: [...evidence, ...report.strict.lines],
+      remedy: `pci = [ '${report.bdf},rdm_policy=relaxed' ]${also}; firmware’s set-up may stop using the region (USB legacy support off)`,
+    },
+  ];
 }
+
+const sharers = (machine: Machine, sbdf: Sbdf, ranges: readonly ReservedRange[]): Sbdf[] =>
+  machine.host.devices
+    .map((device) => device.sbdf)
+    .filter((other) => other !== sbdf && rangesOf(machine, other).some((range) => ranges.includes(range)));
 
 /** Rows of the guest's map as a person reads them, with holes and with the BARs in them. */
 export function mapRows({ e820, bars }: GuestLayout): string[] {
   const rows: { start: number; end: number; text: string }[] = e820
     .filter(({ size }) => size > 0)
-    .map((entry) => ({ ...bounds(entry), text: `${E820_WORDS[entry.type] ?? `type ${entry.type}`} (${sizeText(entry.size)})` }));
+    .map((entry) => ({
+      ...bounds(entry),
+      text: `${E820_WORDS[entry.type] ?? `type ${entry.type}`} (${sizeText(entry.size)})`,
+    }));
   for (const bar of bars) {
     const range = bar.isIo ? null : barRange(bar);
     if (range) rows.push({ ...range, text: `${barName(bar)} (${sizeText(bar.size)})` });
   }
-  return rows.sort((a, b) => a.start - b.start || a.end - b.end).map(({ start, end, text }) => `${rangeText({ start, end })}  ${text}`);
+  return rows
+    .sort((a, b) => a.start - b.start || a.end - b.end)
+    .map(({ start, end, text }) => `${rangeText({ start, end })}  ${text}`);
 }
 
 const bounds = ({ addr, size }: E820Entry): { start: number; end: number } => ({ start: addr, end: addr + size - 1 });
-
-export const ramOf = ({ e820 }: GuestLayout): number =>
-  e820.reduce((sum, { size, type }) => (type === E820_RAM ? sum + size : sum), 0);

@@ -52,7 +52,9 @@ function iommuFindings({ iommu, tableFile }: Machine, boot: XenBoot): Finding[] 
       code: 'IOMMU-OFF',
       severity: 'blocker',
       subject: 'host',
-      message: broken ? 'Xen gives up the IOMMU while it reads firmware’s table: no device can be assigned' : 'there is no IOMMU: no device can be assigned',
+      message: broken
+        ? 'Xen gives up the IOMMU while it reads firmware’s table: no device can be assigned'
+        : 'there is no IOMMU: no device can be assigned',
       evidence: boot.lines.slice(-4).map((line) => `(XEN) ${line}`),
       remedy: broken
         ? `check that table and log are of the same machine; then newer firmware, or replace ${tableFile ?? 'the table'} at boot (a region that firmware forgot can be given with \`rmrr=\`, a wrong one cannot be taken away)`
@@ -67,7 +69,9 @@ function iommuFindings({ iommu, tableFile }: Machine, boot: XenBoot): Finding[] 
 function tableFindings(machine: Machine, boot: XenBoot): Finding[] {
   return machine.tableFindings.map((finding): Finding => {
     const code = findingCode(finding.code);
-    const range = machine.ranges.find(({ place }) => new RegExp(`offset 0x${finding.offset.toString(16)}(?![0-9a-f])`).test(place));
+    const range = machine.ranges.find(({ place }) =>
+      new RegExp(`offset 0x${finding.offset.toString(16)}(?![0-9a-f])`).test(place),
+    );
     const placed = code.endsWith('-IN-RAM') || code.endsWith('-NOT-RESERVED');
     const runs = range && placed ? pageRuns(machine, range).map(runText) : [];
     const linux = range?.kind === 'RMRR' && placed ? linuxBrokenRmrr(range).map((line) => `Linux: ${line}`) : [];
@@ -77,7 +81,12 @@ function tableFindings(machine: Machine, boot: XenBoot): Finding[] {
       severity: finding.severity,
       subject: range ? rangeName(range) : 'host',
       message: finding.what.replace(/^(RMRR|IVMD) \d+: /, ''),
-      evidence: [`offset 0x${finding.offset.toString(16)}${machine.tableFile ? ` of ${machine.tableFile}` : ''}`, ...runs, ...words, ...linux],
+      evidence: [
+        `offset 0x${finding.offset.toString(16)}${machine.tableFile ? ` of ${machine.tableFile}` : ''}`,
+        ...runs,
+        ...words,
+        ...linux,
+      ],
       remedy: finding.remedy,
     };
   });
@@ -85,28 +94,55 @@ function tableFindings(machine: Machine, boot: XenBoot): Finding[] {
 
 /** Of Xen's console, the lines that complain about this range. */
 function xenAbout(range: ReservedRange, { lines }: XenBoot): string[] {
-  const bounds = [`0x${Math.floor(range.start / 4096).toString(16).padStart(3, '0')}`, range.start.toString(16)];
+  const bounds = [
+    `0x${Math.floor(range.start / 4096)
+      .toString(16)
+      .padStart(3, '0')}`,
+    range.start.toString(16),
+  ];
   return lines
-    .filter((line) => /not \(entirely\)|can't be converted|incorrect|Overlapping/.test(line) && bounds.some((bound) => line.includes(bound)))
+    .filter(
+      (line) =>
+        /not \(entirely\)|can't be converted|incorrect|Overlapping/.test(line) &&
+        bounds.some((bound) => line.includes(bound)),
+    )
     .map((line) => `(XEN) ${line}`);
 }
 
 function scopeFindings(machine: Machine, range: ReservedRange): Finding[] {
   const subject = rangeName(range);
   const findings: Finding[] = [];
-  const add = (code: Finding['code'], severity: Finding['severity'], message: string, evidence: string[], remedy: string): void => {
+  const add = (
+    code: Finding['code'],
+    severity: Finding['severity'],
+    message: string,
+    evidence: string[],
+    remedy: string,
+  ): void => {
     findings.push({ code, severity, subject, message, evidence: [range.place, ...evidence], remedy });
   };
   if (machine.tableFindings.length === 0 && scopeCount(range) > 1) {
     const devices = range.scopes.map(({ first }) => bdfText(first)).join(', ');
-    add('RMRR-SHARED', 'info', `shared by ${counted(scopeCount(range), 'device')}`, [devices], 'Xen assigns one of them only with rdm_policy=relaxed (else -EPERM): give all of them to one guest');
+    add(
+      'RMRR-SHARED',
+      'info',
+      `shared by ${counted(scopeCount(range), 'device')}`,
+      [devices],
+      'Xen assigns one of them only with rdm_policy=relaxed (else -EPERM): give all of them to one guest',
+    );
   }
   for (const wide of range.scopes.filter((scope) => !isSingle(scope))) {
     const known = machine.host.devices.map(({ sbdf }) => sbdf).filter((sbdf) => covers(range, sbdf));
     const buses = `buses ${bdfText(wide.first).slice(0, 2)}–${bdfText(wide.last).slice(0, 2)}`;
     const message = `it is for ${wide.text} (${buses}): each of them keeps ${sizeText(bytesOf(wholePages(range)))} mapped one to one wherever it goes`;
     const which = known.length === 0 ? 'no device of these buses is listed' : `here: ${known.map(bdfText).join(', ')}`;
-    add('IVMD-WIDE', 'info', message, [which], 'keep guest RAM off the range (rdm_policy=strict refuses otherwise); Linux’s vfio refuses these devices');
+    add(
+      'IVMD-WIDE',
+      'info',
+      message,
+      [which],
+      'keep guest RAM off the range (rdm_policy=strict refuses otherwise); Linux’s vfio refuses these devices',
+    );
   }
   findings.push(...absentFindings(machine, range), ...incompleteFindings(machine, range));
   return findings;
@@ -138,7 +174,8 @@ function ownerFindings({ ranges, tableFile }: Machine): Finding[] {
       code: 'RMRR-OWNER-UNKNOWN',
       severity: 'warning',
       subject: 'host',
-      message: 'the log shows reserved regions, but not for which devices: any device may turn out to have one, shared or not',
+      message:
+        'the log shows reserved regions, but not for which devices: any device may turn out to have one, shared or not',
       evidence: unowned.map((range) => `${rangeName(range)}: ${range.place}`),
       remedy: 'give the machine’s table: --dmar /sys/firmware/acpi/tables/DMAR',
     },
@@ -148,7 +185,9 @@ function ownerFindings({ ranges, tableFile }: Machine): Finding[] {
 function absentFindings(machine: Machine, range: ReservedRange): Finding[] {
   if (!machine.devicesComplete) return [];
   const listed = new Set(machine.host.devices.map(({ sbdf }) => sbdf));
-  const absent = range.scopes.filter((scope) => isSingle(scope) && !listed.has(scope.first)).map(({ first }) => bdfText(first));
+  const absent = range.scopes
+    .filter((scope) => isSingle(scope) && !listed.has(scope.first))
+    .map(({ first }) => bdfText(first));
   if (absent.length === 0) return [];
   const all = absent.length === range.scopes.length && range.unresolved.length === 0;
   return [
@@ -156,9 +195,13 @@ function absentFindings(machine: Machine, range: ReservedRange): Finding[] {
       code: 'RMRR-DEVICE-ABSENT',
       severity: 'info',
       subject: rangeName(range),
-      message: all ? 'none of its devices is there: Xen ignores it' : `${absent.join(', ')} of its devices ${absent.length === 1 ? 'is' : 'are'} not there`,
+      message: all
+        ? 'none of its devices is there: Xen ignores it'
+        : `${absent.join(', ')} of its devices ${absent.length === 1 ? 'is' : 'are'} not there`,
       evidence: [range.place],
-      remedy: all ? 'nothing to do' : 'nothing to do; an absent device still counts when Xen looks whether the region is shared',
+      remedy: all
+        ? 'nothing to do'
+        : 'nothing to do; an absent device still counts when Xen looks whether the region is shared',
     },
   ];
 }
@@ -174,7 +217,9 @@ function incompleteFindings(machine: Machine, range: ReservedRange): Finding[] {
   const forgotten = [...cards].flatMap(([card, functions]) =>
     functions.length < 2
       ? []
-      : machine.host.devices.map(({ sbdf }) => sbdf).filter((sbdf) => Math.floor(sbdf / 8) === card && !functions.includes(sbdf % 8)),
+      : machine.host.devices
+          .map(({ sbdf }) => sbdf)
+          .filter((sbdf) => Math.floor(sbdf / 8) === card && !functions.includes(sbdf % 8)),
   );
   if (forgotten.length === 0) return [];
   const which = forgotten.map(bdfText).join(', ');
@@ -185,7 +230,8 @@ function incompleteFindings(machine: Machine, range: ReservedRange): Finding[] {
       subject: rangeName(range),
       message: `it names several functions of a card but not ${which}: if their firmware uses the range too, they fault`,
       evidence: [range.place],
-      remedy: 'newer firmware; Xen’s option pci-phantom=BB:DD,1 lets forgotten functions use the tables of function 0 meanwhile',
+      remedy:
+        'newer firmware; Xen’s option pci-phantom=BB:DD,1 lets forgotten functions use the tables of function 0 meanwhile',
     },
   ];
 }
@@ -199,7 +245,8 @@ function sharingFindings({ iommu }: Machine, { sharing }: PlanningView): Finding
       subject: 'host',
       message: `the IOMMU has tables of its own: ${sharing.reason}`,
       evidence: [],
-      remedy: 'nothing to do: guests with devices cost more table memory (passthrough="sync_pt"), and every change of RAM is made twice',
+      remedy:
+        'nothing to do: guests with devices cost more table memory (passthrough="sync_pt"), and every change of RAM is made twice',
     },
   ];
 }

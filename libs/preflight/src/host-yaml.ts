@@ -41,7 +41,10 @@ export function hostYaml(machine: Machine): string {
   const said = (about: Assumption['about']): string[] =>
     assumptions.filter((a) => a.about === about).flatMap(({ text }) => wrapped(`Assumed: ${text}.`, '# '));
   const lines = [
-    ...wrapped(`Written by hostloom.${assumptions.length > 0 ? ' Lines that begin with "Assumed" say what the given files did not tell.' : ''}`, '# '),
+    ...wrapped(
+      `Written by hostloom.${assumptions.length > 0 ? ' Lines that begin with "Assumed" say what the given files did not tell.' : ''}`,
+      '# ',
+    ),
     `name: ${quoted(host.name)}`,
     'source: >-',
     ...wrapped(host.source, '  '),
@@ -75,15 +78,24 @@ export function hostYaml(machine: Machine): string {
   return `${lines.join('\n')}\n`;
 }
 
-const listOf = (key: string, lines: readonly string[]): string[] => (lines.length === 0 ? [`${key}: []`] : [`${key}:`, ...lines]);
+const listOf = (key: string, lines: readonly string[]): string[] =>
+  lines.length === 0 ? [`${key}: []`] : [`${key}:`, ...lines];
 
 const mmioLines = (host: HostDescription): string[] =>
   host.mmioReadOnly.map(({ start, end }) => `  - { start: ${hex(start)}, end: ${hex(end)} }`);
 
 function unitLines({ id, caps, devices, includeAll }: HostIommuUnit): string[] {
   const { superpages, snoop, cachingMode, psi, maxAm, agaw, ats, rwbf, domainIds, queuedInvalidation } = caps;
-  const flags = Object.entries({ snoop, cachingMode, psi, ats, rwbf }).flatMap(([name, on]) => (on ? [`${name}: true`] : []));
-  const all = [`superpages: [${superpages.join(', ')}]`, `agaw: ${agaw}`, ...flags, `maxAm: ${Math.min(maxAm, 52)}`, `domainIds: ${domainIds}`];
+  const flags = Object.entries({ snoop, cachingMode, psi, ats, rwbf }).flatMap(([name, on]) =>
+    on ? [`${name}: true`] : [],
+  );
+  const all = [
+    `superpages: [${superpages.join(', ')}]`,
+    `agaw: ${agaw}`,
+    ...flags,
+    `maxAm: ${Math.min(maxAm, 52)}`,
+    `domainIds: ${domainIds}`,
+  ];
   if (!queuedInvalidation) all.push('queuedInvalidation: false');
   return [
     `  - id: ${id}`,
@@ -118,11 +130,17 @@ function deviceLines(device: HostDevice): string[] {
 const barLine = ({ index, size, kind, hostAddr }: HostBar): string =>
   `      - { index: ${index}, size: ${sizeOf(size)}, kind: ${kind}, hostAddr: ${hex(hostAddr)} }`;
 
-const rangeLine = ({ start, end }: { start: number; end: number }): string => `  - { start: ${hex(start)}, end: ${hex(end)} }`;
+const rangeLine = ({ start, end }: { start: number; end: number }): string =>
+  `  - { start: ${hex(start)}, end: ${hex(end)} }`;
 
 const rmrrLines = ({ rmrrs }: HostDescription): string[] =>
   rmrrs.flatMap(({ start, end, devices }) => {
     const line = `  - { start: ${hex(start)}, end: ${hex(end)}, devices: ${sbdfList(devices)} }`;
     if (line.length <= WIDTH) return [line];
-    return [`  - start: ${hex(start)}`, `    end: ${hex(end)}`, '    devices:', ...devices.map((d) => `      - ${formatSbdf(d)}`)];
+    return [
+      `  - start: ${hex(start)}`,
+      `    end: ${hex(end)}`,
+      '    devices:',
+      ...devices.map((d) => `      - ${formatSbdf(d)}`),
+    ];
   });

@@ -18,7 +18,8 @@ export interface LayoutProblem {
     | 'FIRMWARE-CRASH'
     | 'BAR-NO-SPACE'
     | 'BAR-OVER-RESERVED'
-    | 'RMRR-IDENTITY-BUSY';
+    | 'RMRR-IDENTITY-BUSY'
+    | 'RMRR-SHARED-STRICT';
   /** Tells one problem from another across layouts. */
   readonly key: string;
   readonly message: string;
@@ -40,6 +41,7 @@ export function layoutProblems(host: PlanningHost, config: GuestConfig, layout: 
     ...refusalProblem(layout),
     ...ignoredProblems(layout),
     ...layout.bars.flatMap((bar) => barProblem(bar, layout)),
+    ...sharedProblems(host, config),
     ...(layout.refusal === null ? identityProblems(host, config, layout) : []),
   ];
 }
@@ -52,7 +54,14 @@ function refusalProblem({ refusal }: GuestLayout): LayoutProblem[] {
   const conflict = refusal.lines.find((line) => line.includes('RDM conflict at '));
   return conflict === undefined
     ? [problem('LIBXL-REFUSED', refusal.message, `libxl refuses the guest: ${refusal.message}`, refusal.lines)]
-    : [problem('RDM-CONFLICT', conflict, 'guest RAM would lie over a reserved region and the policy is strict', refusal.lines)];
+    : [
+        problem(
+          'RDM-CONFLICT',
+          conflict,
+          'guest RAM would lie over a reserved region and the policy is strict',
+          refusal.lines,
+        ),
+      ];
 }
 
 /** Regions that libxl kept from the guest's map because the guest has RAM there. */
@@ -61,7 +70,8 @@ const ignoredProblems = ({ rdms, lowmemEnd, highmemEnd }: GuestLayout): LayoutPr
     .filter(({ policy }) => policy === 'invalid')
     .map(({ start, size }) => {
       const region = rangeText({ start, end: start + size - 1 });
-      const ram = highmemEnd === 0 ? `0–${hex(lowmemEnd - 1)}` : `0–${hex(lowmemEnd - 1)} and 100000000–${hex(highmemEnd - 1)}`;
+      const ram =
+        highmemEnd === 0 ? `0–${hex(lowmemEnd - 1)}` : `0–${hex(lowmemEnd - 1)} and 100000000–${hex(highmemEnd - 1)}`;
       return problem(
         'RDM-IGNORED',
         region,
@@ -95,6 +105,12 @@ function barProblem(bar: PlacedBar, { e820, console }: GuestLayout): LayoutProbl
   return [problem('BAR-OVER-RESERVED', name, `${name} at ${rangeText(range)} lies over ${what} (${place})`, [], true)];
 }
 
+/** Where the layout may be as it likes: Xen answers -EPERM. */
+const sharedProblems = (host: PlanningHost, config: GuestConfig): LayoutProblem[] =>
+  config.pci
+    .filter((pci) => pci.rdmPolicy !== 'relaxed' && host.shared.has(pciSbdf(pci)))
+    .map((pci) => problem('RMRR-SHARED-STRICT', bdfText(pciSbdf(pci)), 'a shared region under the strict policy', []));
+
 /**
  * set_identity_p2m_entry page by page, when the devices come: memory and special pages are there by then, a device's windows are
  * not. Strict refuses the device (-EBUSY), relaxed leaves the page out.
@@ -110,7 +126,8 @@ function identityProblems(host: PlanningHost, config: GuestConfig, layout: Guest
       const relaxed = pci.rdmPolicy === 'relaxed';
       const gfn = hex(Math.floor(taken.start / PAGE));
       const lines = [`(XEN) Cannot setup identity map d1:${gfn}, gfn already mapped to MFN.`];
-      if (!relaxed) lines.push(`(XEN) [VT-D]d1: cannot map reserved region [${hex(region.start)},${hex(region.end)}]: -16`);
+      if (!relaxed)
+        lines.push(`(XEN) [VT-D]d1: cannot map reserved region [${hex(region.start)},${hex(region.end)}]: -16`);
       const what = `${rangeText(taken)} of the reserved region of ${bdfText(sbdf)} is taken in the guest when the device comes`;
       return [problem('RMRR-IDENTITY-BUSY', `${bdfText(sbdf)} ${rangeText(region)}`, what, lines, relaxed)];
     });

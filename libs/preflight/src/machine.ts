@@ -68,6 +68,9 @@ export const covers = (range: ReservedRange, sbdf: Sbdf): boolean =>
 /** How many devices the table names for a range: Xen counts the entries, whether the devices exist or not. */
 export const scopeCount = (range: ReservedRange): number => range.scopes.length + range.unresolved.length;
 
+/** VT-d counts what the table names; AMD-Vi does not look. */
+export const isShared = (range: ReservedRange): boolean => range.kind === 'RMRR' && scopeCount(range) > 1;
+
 /** Only one device: the usual case, in which nothing is shared. */
 export const isSingle = ({ first, last }: DeviceRange): boolean => first === last;
 

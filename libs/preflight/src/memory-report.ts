@@ -1,9 +1,9 @@
 // A guest's memory: what it needs of the host, populate-on-demand (can it die, who touches an unpopulated page first, how much would
 // be enough), and what ballooning does with the devices it has. Numbers are libxl's own.
 import { logText } from '#formats/xl-output';
-import type { GuestConfig } from '#model/toolstack/guest-config';
 import type { BuildInfo } from '#model/toolstack/build-info';
 import { VGA_HOLE_PAGES } from '#model/toolstack/build-layout';
+import type { GuestConfig } from '#model/toolstack/guest-config';
 import { libxlAt, libxlError } from '#model/toolstack/libxl-log';
 import type { Finding } from './finding.ts';
 import type { GuestLayout } from './guest-layout.ts';
@@ -39,7 +39,8 @@ export function memoryReport(config: GuestConfig, layout: GuestLayout): MemoryRe
   const maxMemkb = config.maxMemkb ?? layout.build?.maxMemkb;
   if (maxMemkb === undefined) return null;
   const targetMemkb = config.targetMemkb ?? maxMemkb;
-  const pod = config.type !== 'pv' && targetMemkb < maxMemkb ? podReport(config, layout.build, targetMemkb, maxMemkb) : null;
+  const pod =
+    config.type !== 'pv' && targetMemkb < maxMemkb ? podReport(config, layout.build, targetMemkb, maxMemkb) : null;
   return {
     memoryMib: Math.floor(targetMemkb / KIB_PER_MIB),
     maxmemMib: Math.floor(maxMemkb / KIB_PER_MIB),
@@ -64,7 +65,9 @@ function podReport(config: GuestConfig, build: BuildInfo | null, targetMemkb: nu
     whoTouches: [
       'dom0: loads firmware and kernel through foreign mappings; each page it maps is populated',
       'CPU: firmware and kernel, page by page as they write; a page that is still all zero is taken back',
-      ...(device ? ['device: cannot populate; a DMA to a page that no CPU has touched faults, and the data is lost'] : []),
+      ...(device
+        ? ['device: cannot populate; a DMA to a page that no CPU has touched faults, and the data is lost']
+        : []),
       'dom0 again: back ends map grants, QEMU maps buffers; each page is populated',
     ],
   };
@@ -83,9 +86,16 @@ function balloonVerdict(config: GuestConfig, pod: PodReport | null): MemoryRepor
     };
   }
   if (config.passthrough !== 'default' && config.passthrough !== 'disabled' && !pod) {
-    return { verdict: 'dangerous', why: 'the IOMMU is on for it: ballooned down and rebooted, libxl refuses it even without a device' };
+    return {
+      verdict: 'dangerous',
+      why: 'the IOMMU is on for it: ballooned down and rebooted, libxl refuses it even without a device',
+    };
   }
-  if (pod) return { verdict: 'allowed', why: 'it starts below its maximum and lives on its balloon: without the driver it dies when it uses all it sees' };
+  if (pod)
+    return {
+      verdict: 'allowed',
+      why: 'it starts below its maximum and lives on its balloon: without the driver it dies when it uses all it sees',
+    };
   return { verdict: 'allowed', why: 'between 0 and its maximum; upwards there is nothing to gain' };
 }
 
@@ -113,7 +123,8 @@ export function memoryFindings(config: GuestConfig, report: MemoryReport, subjec
       code: 'BALLOON-REBOOT-REFUSED',
       severity: 'info',
       subject,
-      message: 'do not balloon it: after `xl mem-set` to less and a reboot it would be built below its maximum, with its device',
+      message:
+        'do not balloon it: after `xl mem-set` to less and a reboot it would be built below its maximum, with its device',
       evidence: [POD_REFUSED],
       remedy: 'leave its memory alone; to give it less, shut it down, change memory= and create it again',
     },

@@ -6,7 +6,7 @@ import type { HostConfig, RmrrConfig } from '#model/host-config';
 import { type Sharing, sharing } from '#model/iommu/sharing';
 import type { RdmRegion } from '#model/toolstack/construct-rdm';
 import type { PlanningHost } from './guest-layout.ts';
-import type { Machine } from './machine.ts';
+import { covers, isShared, type Machine } from './machine.ts';
 
 /** What the toolstack takes as least, and with it every guest. */
 const PHYS_BITS_MIN = 39;
@@ -23,12 +23,18 @@ const regionOf = ({ startPfn, endPfn }: RmrrConfig): RdmRegion => ({ startPfn, n
 
 export function planningView(machine: Machine): PlanningView {
   const config = hostConfig(machine.host, resolvePolicies({}));
-  const shared = machine.iommu === 'AMD-Vi' ? { shared: false, reason: 'AMD-Vi never shares the CPU’s tables' } : sharing(config);
+  const shared =
+    machine.iommu === 'AMD-Vi' ? { shared: false, reason: 'AMD-Vi never shares the CPU’s tables' } : sharing(config);
   const heapPages = config.heapRanges.reduce((sum, { start, end }) => sum + end - start, 0);
-  return { host: planningHost(config, shared), sharing: shared, freeKb: heapPages * 4 - machine.host.dom0.memoryMb * 1024 };
+  return {
+    host: planningHost(machine, config, shared),
+    sharing: shared,
+    freeKb: heapPages * 4 - machine.host.dom0.memoryMb * 1024,
+  };
 }
 
-function planningHost(config: HostConfig, { shared }: Sharing): PlanningHost {
+function planningHost(machine: Machine, config: HostConfig, { shared }: Sharing): PlanningHost {
+  const sbdfs = config.devices.map(({ sbdf }) => sbdf);
   const top = config.memoryMap.reduce((end, { addr, size }) => Math.max(end, addr + size), 1);
   return {
     caps: {
@@ -44,6 +50,7 @@ function planningHost(config: HostConfig, { shared }: Sharing): PlanningHost {
       all: () => config.rmrrs.map(regionOf),
       forDevice: (sbdf) => config.rmrrs.filter(({ devices }) => devices.includes(sbdf)).map(regionOf),
     },
+    shared: new Set(sbdfs.filter((sbdf) => machine.ranges.some((range) => isShared(range) && covers(range, sbdf)))),
     map: config.memoryMap,
     physBits: Math.max(PHYS_BITS_MIN, Math.ceil(Math.log2(top))),
   };

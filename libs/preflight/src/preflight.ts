@@ -4,12 +4,12 @@ import { logText } from '#formats/xl-output';
 import { formatSbdf, type Sbdf } from '#model/frames/addresses';
 import { libxlAt, libxlError } from '#model/toolstack/libxl-log';
 import { pciSbdf } from '#model/toolstack/pci-spec';
-import { type DeviceReport, deviceReports, isShared } from './device-report.ts';
+import { type DeviceReport, deviceReports } from './device-report.ts';
 import { exitOf, type Finding, worstFirst } from './finding.ts';
 import { type GroupReport, groupReports } from './group-report.ts';
 import { type GuestFile, type GuestReport, guestReport } from './guest-report.ts';
 import { hostFindings } from './host-findings.ts';
-import { bdfText, covers, type Machine, type ReservedRange } from './machine.ts';
+import { bdfText, covers, type DeviceRange, isShared, isSingle, type Machine, type ReservedRange } from './machine.ts';
 import { pageRuns, rangeName, runText } from './placed-range.ts';
 import { planningView } from './planning-host.ts';
 import { KIB_PER_MIB } from './ranges.ts';
@@ -66,10 +66,14 @@ function rangeReport(machine: Machine, range: ReservedRange): RangeReport {
     name: rangeName(range),
     place: range.place,
     bytes: range.end - range.start + 1,
-    devices: [...range.scopes.map(({ text }) => text), ...range.unresolved.map((path) => `${path} (unresolved)`)],
+    devices: [...range.scopes.map(scopeText), ...range.unresolved.map((path) => `${path} (unresolved)`)],
     pages: pageRuns(machine, range).map(runText),
   };
 }
+
+/** A path over bridges with the device it leads to. */
+const scopeText = (scope: DeviceRange): string =>
+  isSingle(scope) && scope.text.includes('/') ? `${scope.text} → ${bdfText(scope.first)}` : scope.text;
 
 const passedTo = ({ config }: GuestReport): Sbdf[] => (config?.pci ?? []).map(pciSbdf);
 
@@ -84,7 +88,15 @@ function twiceFindings(guests: readonly GuestReport[]): Finding[] {
           severity: 'blocker',
           subject: `guest ${guest.name}, device ${bdfText(sbdf)}`,
           message: `guest ${earlier.name} has it already: only one of the two can run`,
-          evidence: [logText(libxlError(libxlAt.deviceTaken, `PCI device ${formatSbdf(sbdf)} already assigned to a different guest?`, 1))],
+          evidence: [
+            logText(
+              libxlError(
+                libxlAt.deviceTaken,
+                `PCI device ${formatSbdf(sbdf)} already assigned to a different guest?`,
+                1,
+              ),
+            ),
+          ],
           remedy: 'run one of them at a time, or give each its own device',
         },
       ];
@@ -93,35 +105,45 @@ function twiceFindings(guests: readonly GuestReport[]): Finding[] {
 }
 
 function splitFindings(machine: Machine, guests: readonly GuestReport[]): Finding[] {
-  return machine.ranges.filter((range) => isShared(range) || range.kind === 'IVMD').flatMap((range): Finding[] => {
-    const users = guests.filter((guest) => passedTo(guest).some((sbdf) => covers(range, sbdf)));
-    if (users.length < 2) return [];
-    const names = users.map(({ name }) => name).join(' and ');
-    return [
-      {
-        code: 'RMRR-SHARED-SPLIT',
-        severity: 'warning',
-        subject: rangeName(range),
-        message: `its devices go to ${names}: what one writes there the other reads`,
-        evidence: [range.place],
-        remedy: 'give all devices of the range to one guest',
-      },
-    ];
-  });
+  return machine.ranges
+    .filter((range) => isShared(range) || range.kind === 'IVMD')
+    .flatMap((range): Finding[] => {
+      const users = guests.filter((guest) => passedTo(guest).some((sbdf) => covers(range, sbdf)));
+      if (users.length < 2) return [];
+      const names = users.map(({ name }) => name).join(' and ');
+      return [
+        {
+          code: 'RMRR-SHARED-SPLIT',
+          severity: 'warning',
+          subject: rangeName(range),
+          message: `its devices go to ${names}: what one writes there the other reads`,
+          evidence: [range.place],
+          remedy: 'give all devices of the range to one guest',
+        },
+      ];
+    });
 }
 
-function memoryShort({ host }: Machine, freeKb: number, guests: readonly GuestReport[]): Finding[] {
+function memoryShort({ host, mapKnown }: Machine, freeKb: number, guests: readonly GuestReport[]): Finding[] {
   const neededMib = guests.reduce((sum, { memory }) => sum + (memory?.neededMib ?? 0), 0);
   const freeMib = Math.floor(freeKb / KIB_PER_MIB);
-  if (neededMib <= freeMib) return [];
+  if (neededMib <= freeMib || !mapKnown) return [];
+  const dom0Mib = host.dom0.memoryMb - (neededMib - freeMib);
+  const dom0Least = 512;
   return [
     {
       code: 'HOST-MEMORY-SHORT',
       severity: 'warning',
       subject: 'host',
       message: `the guests need ${neededMib} MiB, the host has ${freeMib} MiB beside dom0’s ${host.dom0.memoryMb}`,
-      evidence: [...guests.map(({ name, memory }) => `${name}: ${memory?.neededMib ?? 0} MiB`), 'xl: failed to free memory for the domain'],
-      remedy: `give dom0 at most ${Math.max(0, host.dom0.memoryMb - (neededMib - freeMib))} MiB (dom0_mem=), or the guests less`,
+      evidence: [
+        ...guests.map(({ name, memory }) => `${name}: ${memory?.neededMib ?? 0} MiB`),
+        'xl: failed to free memory for the domain',
+      ],
+      remedy:
+        dom0Mib >= dom0Least
+          ? `give dom0 at most ${dom0Mib} MiB (dom0_mem=), or the guests less`
+          : 'give the guests less',
     },
   ];
 }

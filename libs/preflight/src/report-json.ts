@@ -1,7 +1,7 @@
 // The preflight as one JSON object for programs. Owns its shape: names and addresses as text, nothing that only the planner needs.
 import { formatSbdf } from '#model/frames/addresses';
-import { barName } from './layout-problems.ts';
 import type { GuestReport } from './guest-report.ts';
+import { barName } from './layout-problems.ts';
 import type { PreflightReport } from './preflight.ts';
 
 const hex = (n: number): string => `0x${n.toString(16)}`;
@@ -20,7 +20,11 @@ export function preflightObject(report: PreflightReport, scenarios: readonly str
       xen: boot.lines,
       assumptions: machine.assumptions,
     },
-    devices: devices.map(({ sbdf, pciClass, ...device }) => ({ sbdf: formatSbdf(sbdf), class: hex(pciClass), ...device })),
+    devices: devices.map(({ sbdf, pciClass, ...device }) => ({
+      sbdf: formatSbdf(sbdf),
+      class: hex(pciClass),
+      ...device,
+    })),
     ranges,
     groups: groups.map(({ members, ...group }) => ({ ...group, members: members.map(formatSbdf) })),
     guests: guests.map(guestObject),
@@ -47,7 +51,11 @@ function guestObject({ file, name, verdict, why, layout, memory, changes }: Gues
         io: bar.isIo,
         address: bar.address === null ? null : hex(bar.address),
       })),
-      reserved: layout.rdms.map(({ start, size, policy }) => ({ start: hex(start), end: hex(start + size - 1), policy })),
+      reserved: layout.rdms.map(({ start, size, policy }) => ({
+        start: hex(start),
+        end: hex(start + size - 1),
+        policy,
+      })),
       refusal: layout.refusal,
       warnings: layout.warnings,
       console: layout.console,

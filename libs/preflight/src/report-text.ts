@@ -1,10 +1,10 @@
 // The preflight as a person reads it: a verdict per device and per guest first, then what was found, worst first, then the tables it
 // follows from. Owns the layout of the text only.
 import { pciSbdf } from '#model/toolstack/pci-spec';
-import { bdfText, isSingle } from './machine.ts';
 import { type DeviceReport, isBridge } from './device-report.ts';
 import type { Finding, Severity } from './finding.ts';
 import { type GuestReport, mapRows } from './guest-report.ts';
+import { bdfText, isSingle } from './machine.ts';
 import type { PreflightReport } from './preflight.ts';
 import { counted, MIB, rangeText, sizeText, wholePages } from './ranges.ts';
 
@@ -44,16 +44,24 @@ export function preflightText(report: PreflightReport, options: TextOptions): st
   ].join('\n');
 }
 
-const section = (title: string, lines: readonly string[]): string[] => (lines.length === 0 ? [] : ['', title, ...lines]);
+const section = (title: string, lines: readonly string[]): string[] =>
+  lines.length === 0 ? [] : ['', title, ...lines];
 
 function headLines({ machine, sharing, findings, exit }: PreflightReport): string[] {
   const count = (severity: Severity): number => findings.filter((finding) => finding.severity === severity).length;
   const verdict = { 0: 'clean', 1: 'BLOCKED', 3: 'warnings only' }[exit];
   const numbers = `${counted(count('blocker'), 'blocker')}, ${counted(count('warning'), 'warning')}, ${counted(count('info'), 'note')}`;
   const { host, iommu } = machine;
-  const tables = iommu === 'none' ? 'no IOMMU' : `${iommu}, tables ${sharing.shared ? 'shared with the CPU' : 'of its own'}`;
-  const ram = host.memoryMap.reduce((sum, { start, end, type }) => (type === 'usable' ? sum + end + 1 - start : sum), 0);
-  return [`${host.name}: ${verdict} (${numbers})`, `  ${sizeText(Math.round(ram / MIB) * MIB)} RAM, ${tables}, ${counted(host.devices.length, 'device')} known`];
+  const tables =
+    iommu === 'none' ? 'no IOMMU' : `${iommu}, tables ${sharing.shared ? 'shared with the CPU' : 'of its own'}`;
+  const ram = host.memoryMap.reduce(
+    (sum, { start, end, type }) => (type === 'usable' ? sum + end + 1 - start : sum),
+    0,
+  );
+  return [
+    `${host.name}: ${verdict} (${numbers})`,
+    `  ${sizeText(Math.round(ram / MIB) * MIB)} RAM, ${tables}, ${counted(host.devices.length, 'device')} known`,
+  ];
 }
 
 function deviceLines({ devices, machine, guests }: PreflightReport, full: boolean): string[] {
@@ -61,24 +69,36 @@ function deviceLines({ devices, machine, guests }: PreflightReport, full: boolea
   const wanted = new Set(guests.flatMap(({ config }) => (config?.pci ?? []).map(pciSbdf)));
   const isWanted = ({ sbdf }: DeviceReport): boolean => wanted.has(sbdf);
   const others = devices.filter(({ sbdf }) => !bridges.has(sbdf));
-  const shown = others.filter((d) => full || d.ranges.length > 0 || isWanted(d) || (d.verdict !== 'assignable' && others.length <= 4));
+  const shown = others.filter(
+    (d) => full || d.ranges.length > 0 || isWanted(d) || (d.verdict !== 'assignable' && others.length <= 4),
+  );
   const rest = others.filter((d) => !shown.includes(d));
   const lines = shown.flatMap((device) => deviceLine(device, full || isWanted(device)));
   const byVerdict = Map.groupBy(rest, ({ verdict, why }) => `${verdict}: ${why}`);
-  for (const [verdict, same] of byVerdict) lines.push(`  ${DEVICE_MARKS[same[0]?.verdict ?? 'assignable']} ${verdict}: ${same.map(({ bdf }) => bdf).join(' ')}`);
-  for (const text of new Set(machine.ranges.flatMap(({ scopes }) => scopes.filter((scope) => !isSingle(scope)).map(({ text: t }) => t)))) {
-    const ranges = machine.ranges.filter(({ scopes }) => scopes.some((scope) => scope.text === text)).map((range) => rangeText(wholePages(range)));
+  for (const [verdict, same] of byVerdict)
+    lines.push(
+      `  ${DEVICE_MARKS[same[0]?.verdict ?? 'assignable']} ${verdict}: ${same.map(({ bdf }) => bdf).join(' ')}`,
+    );
+  for (const text of new Set(
+    machine.ranges.flatMap(({ scopes }) => scopes.filter((scope) => !isSingle(scope)).map(({ text: t }) => t)),
+  )) {
+    const ranges = machine.ranges
+      .filter(({ scopes }) => scopes.some((scope) => scope.text === text))
+      .map((range) => rangeText(wholePages(range)));
     lines.push(`  · ${text}, listed here or not: assignable with ${ranges.join(', ')} mapped one to one`);
   }
   if (bridges.size > 0) lines.push(`  · bridges, not for guests: ${[...bridges].map(bdfText).join(' ')}`);
   return section('Devices', lines);
 }
 
-const clipped = (text: string, width: number): string => (text.length > width ? `${text.slice(0, width - 1)}…` : text.padEnd(width));
+const clipped = (text: string, width: number): string =>
+  text.length > width ? `${text.slice(0, width - 1)}…` : text.padEnd(width);
 
 function deviceLine(device: DeviceReport, full: boolean): string[] {
   const { bdf, name, verdict, why, upstreamBridge, strict, relaxed, linux, ranges } = device;
-  const lines = [`  ${DEVICE_MARKS[verdict]} ${bdf}  ${clipped(name, NAME_WIDTH)} ${verdict.padEnd(VERDICT_WIDTH)} ${why}`];
+  const lines = [
+    `  ${DEVICE_MARKS[verdict]} ${bdf}  ${clipped(name, NAME_WIDTH)} ${verdict.padEnd(VERDICT_WIDTH)} ${why}`,
+  ];
   if (upstreamBridge !== null && full) lines.push(`      path: ${upstreamBridge} → ${bdf}`);
   if (ranges.length === 0) return lines;
   const others = [...new Set(ranges.flatMap(({ sharedWith }) => sharedWith))];
@@ -99,7 +119,9 @@ function guestLines({ guests }: PreflightReport): string[] {
       for (const { line, effect } of changes) lines.push(`      try  ${line}   ${effect}`);
       if (memory) {
         const pod = memory.pod ? `, populated on demand: ${counted(memory.pod.debtPages, 'page')} owed` : '';
-        lines.push(`      memory ${memory.memoryMib} of ${memory.maxmemMib} MiB${pod}; needs ${memory.neededMib} MiB of the host`);
+        lines.push(
+          `      memory ${memory.memoryMib} of ${memory.maxmemMib} MiB${pod}; needs ${memory.neededMib} MiB of the host`,
+        );
         if (memory.pod) lines.push(...memory.pod.whoTouches.map((who, i) => `        ${i + 1}. ${who}`));
         lines.push(`      ballooning ${memory.balloon.verdict}: ${memory.balloon.why}`);
       }
@@ -140,7 +162,10 @@ function rangeLines({ ranges, machine }: PreflightReport): string[] {
     `Reserved ranges in the host’s memory, page by page${known}`,
     ranges.length === 0
       ? []
-      : ranges.flatMap(({ name, place, devices, pages }) => [`  ${name}  ${place}, for ${devices.join(', ') || 'no device that is told'}`, ...pages.map((run) => `      ${run}`)]),
+      : ranges.flatMap(({ name, place, devices, pages }) => [
+          `  ${name}  ${place}, for ${devices.join(', ') || 'no device that is told'}`,
+          ...pages.map((run) => `      ${run}`),
+        ]),
   );
 }
 
@@ -148,7 +173,9 @@ function layoutLines({ name, layout }: GuestReport): string[] {
   if (!layout) return [];
   const rows = mapRows(layout);
   if (rows.length === 0) return [];
-  const hidden = layout.rdms.filter(({ policy }) => policy === 'invalid').map(({ start }) => `  hidden from it: the reserved region at ${start.toString(16)}`);
+  const hidden = layout.rdms
+    .filter(({ policy }) => policy === 'invalid')
+    .map(({ start }) => `  hidden from it: the reserved region at ${start.toString(16)}`);
   return section(`What ${name} sees: memory map and BARs, as planned`, [...rows.map((row) => `  ${row}`), ...hidden]);
 }
 

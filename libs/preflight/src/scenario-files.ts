@@ -54,7 +54,10 @@ function guestFiles(guest: GuestReport, text: string): ScenarioFile[] {
   if (verdict === 'does not start' && refused === null) return [];
   const devices = config.pci.map((pci) => `  - { do: pci-assignable-add, device: ${formatSbdf(pciSbdf(pci))} }`);
   const question = `Does ${guest.name} come up on this machine as planned?`;
-  const create = refused === null ? `  - { do: create, guest: ${base} }` : `  - { do: create, guest: ${base}, expectError: ${quoted(refused)} }`;
+  const create =
+    refused === null
+      ? `  - { do: create, guest: ${base} }`
+      : `  - { do: create, guest: ${base}, expectError: ${quoted(refused)} }`;
   const lines = [
     `question: ${quoted(question)}`,
     `host: ${HOST_FILE}`,

@@ -2,12 +2,12 @@
 // the guest again with each candidate. Owns the search, over the values xl accepts; no formula stands in for a plan.
 import type { RdmPolicy } from '#model/toolstack/construct-rdm';
 import type { GuestConfig } from '#model/toolstack/guest-config';
+import { pciSbdf } from '#model/toolstack/pci-spec';
 import { type GuestLayout, guestLayoutOf, type PlanningHost } from './guest-layout.ts';
 import { type LayoutProblem, layoutProblems } from './layout-problems.ts';
 import { bdfText } from './machine.ts';
 import { POD_WITH_DEVICE } from './memory-report.ts';
-import { KIB_PER_MIB } from './ranges.ts';
-import { pciSbdf } from '#model/toolstack/pci-spec';
+import { counted, KIB_PER_MIB } from './ranges.ts';
 
 export interface Change {
   readonly key: 'mmio_hole' | 'rdm_mem_boundary' | 'memory' | 'maxmem' | 'rdm_policy';
@@ -115,12 +115,32 @@ class Search {
     );
     if (strict.length === 0) return [];
     const relaxed: RdmPolicy = 'relaxed';
-    const pci = this.#config.pci.map((device) => (strict.includes(device) ? { ...device, rdmPolicy: relaxed } : device));
-    const { layout, problems } = this.#plan({ ...this.#config, pci });
-    if (problems.some(({ tolerated }) => !tolerated)) return [];
-    const specs = pci.map((device) => `'${bdfText(pciSbdf(device))}${device.rdmPolicy === relaxed ? ',rdm_policy=relaxed' : ''}'`);
-    const effect = 'the guest starts, but RAM stays over the region: only for devices that do not use it once a driver runs';
-    return [{ key: 'rdm_policy', line: `pci = [ ${specs.join(', ')} ]`, effect, layout }];
+    const pci = this.#config.pci.map((device) =>
+      strict.includes(device) ? { ...device, rdmPolicy: relaxed } : device,
+    );
+    const config = { ...this.#config, pci };
+    const now = this.#plan(config);
+    if (now.problems.some(({ tolerated, code }) => !tolerated && code !== 'RDM-CONFLICT')) return [];
+    const specs = pci.map(
+      (device) => `'${bdfText(pciSbdf(device))}${device.rdmPolicy === relaxed ? ',rdm_policy=relaxed' : ''}'`,
+    );
+    const line = `pci = [ ${specs.join(', ')} ]`;
+    if (now.problems.length === 0) {
+      return [
+        { key: 'rdm_policy', line, effect: 'Xen lets the device go although its region is shared', layout: now.layout },
+      ];
+    }
+    const hole = new Search(config, now, this.#plan).hole();
+    const kept = hole?.layout.rdms.filter(({ policy }) => policy === 'invalid').length ?? 0;
+    const low = kept > 0 ? `; ${counted(kept, 'region')} cannot be kept free by any` : '';
+    if (hole) {
+      return [
+        { key: 'rdm_policy', line: `${line} and ${hole.line}`, effect: `${hole.effect}${low}`, layout: hole.layout },
+      ];
+    }
+    const effect =
+      'the guest starts, but RAM stays over the region: only for devices that do not use it once a driver runs';
+    return [{ key: 'rdm_policy', line, effect, layout: now.layout }];
   }
 
   /**

@@ -26,7 +26,9 @@ export function bootXen(machine: Machine): XenBoot {
   // Of an assumed map nothing can be said to lie in RAM.
   const memoryMap = machine.mapKnown ? machine.firmwareMap : machine.host.memoryMap;
   const config = hostConfig({ ...machine.host, memoryMap }, resolvePolicies({}));
-  const rmrrs = machine.ranges.filter((range) => range.end - range.start < MAX_PAGES * PAGE).map((range) => rmrrConfig(machine, range));
+  const rmrrs = machine.ranges
+    .filter((range) => range.end - range.start < MAX_PAGES * PAGE)
+    .map((range) => rmrrConfig(machine, range));
   const booted = parseDmar({ ...config, rmrrs });
   const { lines } = booted;
   if (booted.config.iommuEnabled) return { iommuOn: true, lines, why: null };

@@ -6,8 +6,9 @@ import { parseIvrs } from '#formats/acpi/ivrs';
 import { tableBytes } from '#formats/acpi/table-source';
 import { parseHost } from '#formats/host-file';
 import type { MutantTarget } from '../../formats/test-support/mutant-run.ts';
-import { sampleDmar, sampleIvrs } from '../../formats/test-support/sample-tables.ts';
-import { sampleConfigs, sampleListings, sampleLogs } from '../../formats/test-support/sample-texts.ts';
+import { mutantTargets } from '../../formats/test-support/mutant-targets.ts';
+import { sampleDmar } from '../../formats/test-support/sample-tables.ts';
+import { sampleListings, sampleLogs } from '../../formats/test-support/sample-texts.ts';
 import { repaired } from '../../formats/test-support/table-writer.ts';
 import { machineOfFirmware } from '../src/firmware/firmware-machine.ts';
 import type { FirmwareInputs } from '../src/firmware/inputs.ts';
@@ -34,6 +35,13 @@ function first<T>(list: readonly T[]): T {
   return value;
 }
 
+/** The good files of a parser's target: real ones too, where HOSTLOOM_INPUTS is set. */
+function seedsOf(name: string): MutantTarget['seeds'] {
+  const target = mutantTargets.find((each) => each.name === name);
+  if (target === undefined) throw new Error(`no target is called ${name}`);
+  return target.seeds;
+}
+
 /** What the commands do, all of it. */
 function whole(inputs: Omit<FirmwareInputs, 'name'>, cfg: string = guest.text): string {
   const machine = machineOfFirmware({ name: 'mutant', ...inputs });
@@ -41,36 +49,38 @@ function whole(inputs: Omit<FirmwareInputs, 'name'>, cfg: string = guest.text): 
   const files = [{ file: guest.file, text: cfg }];
   const report = preflight(machine, files);
   const scenarios = scenarioFiles(report, files).map(({ text }) => text);
-  return [preflightText(report, { scenarios, full: true }), JSON.stringify(preflightObject(report, scenarios))].join('\n');
+  return [preflightText(report, { scenarios, full: true }), JSON.stringify(preflightObject(report, scenarios))].join(
+    '\n',
+  );
 }
 
 export const preflightTargets: readonly MutantTarget[] = [
   {
     name: 'preflight dmar',
-    seeds: sampleDmar,
+    seeds: seedsOf('dmar'),
     repair: repaired,
     read: (file) => whole({ ...good, dmar: { file: 'dmar', table: parseDmar(tableBytes(file, 'DMAR')) } }),
   },
   {
     name: 'preflight ivrs',
-    seeds: sampleIvrs,
+    seeds: seedsOf('ivrs'),
     repair: repaired,
     read: (file) =>
       whole({ log: good.log, lspci: good.lspci, ivrs: { file: 'ivrs', table: parseIvrs(tableBytes(file, 'IVRS')) } }),
   },
   {
     name: 'preflight log',
-    seeds: sampleLogs,
+    seeds: seedsOf('boot log'),
     read: (file) => whole({ ...good, dmar: good.dmar(), log: { file: 'log', text: textOf(file) } }),
   },
   {
     name: 'preflight lspci',
-    seeds: sampleListings,
+    seeds: seedsOf('lspci'),
     read: (file) => whole({ ...good, dmar: good.dmar(), lspci: { file: 'lspci', text: textOf(file) } }),
   },
   {
     name: 'preflight xl.cfg',
-    seeds: sampleConfigs,
+    seeds: seedsOf('xl.cfg'),
     read: (file) => whole({ ...good, dmar: good.dmar() }, textOf(file)),
   },
 ];

@@ -15,7 +15,13 @@ export function hostImportCommand(options: ImportOptions, output: Output): numbe
   const { dmar, dmesg, lspci } = options;
   if ([dmar, dmesg, lspci].every((file) => file === undefined)) {
     const message = 'nothing to import from';
-    throw new OperatorError([{ file: 'hostloom', message, remedy: 'give at least one of --dmar, --dmesg and --lspci; all three make a whole machine' }]);
+    throw new OperatorError([
+      {
+        file: 'hostloom',
+        message,
+        remedy: 'give at least one of --dmar, --dmesg and --lspci; all three make a whole machine',
+      },
+    ]);
   }
   const machine = machineOfFirmware(firmwareInputs(options));
   const text = hostYaml(machine);
@@ -29,7 +35,9 @@ export function hostImportCommand(options: ImportOptions, output: Output): numbe
     return 0;
   }
   write(options.output, text);
-  output.line(`${options.output}: ${host.devices.length} devices, ${host.iommuUnits.length} IOMMU units, ${host.rmrrs.length} reserved regions, ${machine.assumptions.length} assumptions`);
+  output.line(
+    `${options.output}: ${host.devices.length} devices, ${host.iommuUnits.length} IOMMU units, ${host.rmrrs.length} reserved regions, ${machine.assumptions.length} assumptions`,
+  );
   output.line(`next: hostloom preflight --host ${options.output} GUEST.cfg, hostloom up ${options.output}`);
   output.json({ file: options.output, assumptions: machine.assumptions, complaints: machine.complaints });
   return 0;
@@ -40,6 +48,8 @@ function write(file: string, text: string): void {
     writeFileSync(file, text);
   } catch (error) {
     const why = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-    throw new OperatorError([{ file, message: `cannot be written (${why})`, remedy: 'name a file in a directory that is there' }]);
+    throw new OperatorError([
+      { file, message: `cannot be written (${why})`, remedy: 'name a file in a directory that is there' },
+    ]);
   }
 }

@@ -7,7 +7,7 @@ import { OperatorError } from '#formats/operator-error';
 import { preflight } from '#preflight/preflight';
 import { preflightObject } from '#preflight/report-json';
 import { preflightText } from '#preflight/report-text';
-import { scenarioFiles, type ScenarioFile } from '#preflight/scenario-files';
+import { type ScenarioFile, scenarioFiles } from '#preflight/scenario-files';
 import type { Output } from '../terminal.ts';
 import { type MachineOptions, readMachine } from './machine-input.ts';
 
@@ -42,7 +42,9 @@ function toRun(files: readonly ScenarioFile[], dir: string | undefined): string[
     for (const { name, text } of files) writeFileSync(join(dir, name), text);
   } catch (error) {
     const why = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-    throw new OperatorError([{ file: dir, message: `cannot be written to (${why})`, remedy: 'name a directory of your own' }]);
+    throw new OperatorError([
+      { file: dir, message: `cannot be written to (${why})`, remedy: 'name a directory of your own' },
+    ]);
   }
   return questions.map(({ name, question }) => `  hostloom run ${join(dir, name)}   ${question}`);
 }

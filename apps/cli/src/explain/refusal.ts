@@ -14,7 +14,7 @@ export function explainRefusal(state: TwinState): Explanation | null {
   const byXen = state.observer.errors('assign_device', -EXDEV);
   const messages = new Map<string, number>();
   for (const { verb, stderr } of refused) {
-    const text = `xl ${verb}: ${lastLine(stderr)}`;
+    const text = `xl ${verb}: ${reasonOf(stderr)}`;
     messages.set(text, (messages.get(text) ?? 0) + 1);
   }
   return {
@@ -29,7 +29,11 @@ export function explainRefusal(state: TwinState): Explanation | null {
   };
 }
 
-const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? '';
+/** The first error said is the reason; what follows is each caller's own line about it. */
+function reasonOf(stderr: string): string {
+  const lines = stderr.trim().split('\n');
+  return lines.find((line) => line.includes(': error: ')) ?? lines.at(-1) ?? '';
+}
 
 function messageTable(messages: ReadonlyMap<string, number>): ReportTable {
   return {

@@ -7,7 +7,7 @@ import { iommuDomainInit } from '../iommu/iommu.ts';
 import { sharing } from '../iommu/sharing.ts';
 import { p2mInit, p2mTeardown } from '../p2m/lifecycle.ts';
 import type { Domain } from './domain.ts';
-import { domainFeature, domainRecord, domainState } from './domain-record.ts';
+import { domainFeature, domainRecord, domainState, MAX_VCPUS } from './domain-record.ts';
 import { allocAnonymous, freeAnonymous } from './memory.ts';
 import { dropPendingScrub } from './pending-scrub.ts';
 
@@ -24,7 +24,6 @@ export interface DomainSpec {
 }
 
 const NAME_LENGTH = 32;
-const MAX_VCPUS = 128;
 
 /**
  * A new domain, paused by its creator, or -EINVAL (flags that contradict each other or the host), -EEXIST (number taken),

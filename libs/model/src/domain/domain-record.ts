@@ -24,6 +24,10 @@ export const MAX_IDENTITY_MAPS = 64;
 export const MAX_IOMEM_RANGES = 64;
 export const MAX_MEMORY_MAP = 128;
 const MAX_LOGDIRTY_RANGES = 16;
+export const MAX_LEND_WINDOWS = 16;
+/** Doubles per window of lent memory (lending/window.ts). */
+export const LEND_WINDOW_CELLS = 8;
+export const MAX_VCPUS = 128;
 
 export const domainRecord = defineRecord('domain', {
   // written once at creation, or under the domain list lock
@@ -45,6 +49,8 @@ export const domainRecord = defineRecord('domain', {
   running: 'i32',
   /** (atomic) bit per pCPU: that CPU must flush its TLB of this domain before it runs it again */
   invalidate: ['i32', 2],
+  /** (atomic) Changes whenever something of lent memory happens that its vCPUs may wait for, as a borrower or as a lender. */
+  lendEvents: 'i32',
   /** pages of it still referenced after death (atomic) */
   pendingFrees: 'i32',
   /** Frame that the release of its memory resumes at (domctl lock). */
@@ -72,6 +78,14 @@ export const domainRecord = defineRecord('domain', {
   ioreqServer: 'i32',
   /** It claims their writes (XEN_DMOP_IOREQ_MEM_ACCESS_WRITE). */
   ioreqFlags: 'i32',
+
+  /** Places for memory that others lend to it (lending/window.ts). */
+  lendWindows: ['f64', MAX_LEND_WINDOWS * LEND_WINDOW_CELLS],
+  /** Per vCPU the access to lent memory that it waits for (lending/lend-fault.ts); 0 = none. */
+  lendFaults: ['f64', MAX_VCPUS],
+  /** Leaves of type lent, and of the two grant types. */
+  nrLent: 'f64',
+  nrGrantLeaves: 'f64',
 
   // pod lock
   podSuper: ['f64', 3],
@@ -128,6 +142,9 @@ export const domainRecord = defineRecord('domain', {
   identityMapCount: 'i32',
 
   // domctl lock
+  /** The domain it may act upon as its device model's (domctl set_target): domid + 1 and incarnation. */
+  target: 'i32',
+  targetIncarnation: 'i32',
   /** iomem permissions as [first, last] frames. */
   iomem: ['f64', MAX_IOMEM_RANGES * 2],
   iomemCount: 'i32',

@@ -12,6 +12,9 @@ export interface DomainLocks {
   readonly pageAlloc: Mutex;
   readonly paging: Mutex;
   readonly pci: Mutex;
+  readonly grantTable: RwLock;
+  readonly grantActive: Mutex;
+  readonly grantMaptrack: Mutex;
   readonly iommuMapping: Mutex;
 }
 

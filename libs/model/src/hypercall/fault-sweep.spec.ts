@@ -4,7 +4,7 @@ import { DOMID_IO } from '../frames/addresses.ts';
 import type { Violation } from '../host.ts';
 import { defaultPolicies, type ModelPolicies } from '../host-config.ts';
 import { installSeam, type StepKindName, stepKind } from '../shared-memory/step.ts';
-import { type Call, physmapSpace, XENMEMF_populate_on_demand } from './calls.ts';
+import { type Call, physmapSpace, shadowOp, XENMEMF_populate_on_demand } from './calls.ts';
 import { errno } from './errno.ts';
 
 /** The steps that may fail (the rest cannot on real hardware either), each with the error it would give. */
@@ -85,6 +85,41 @@ const deviceScript: Script = (domid, sbdf) => {
   ];
 };
 
+/** Types: RAM over RAM and PoD in several chunks, log-dirty, watched video memory, pages of an ioreq server. */
+const typeScript: Script = (domid) => {
+  const shadow = { op: 'shadow_op', domid, mode: 0, pages: 4096, copy: true, mb: 0 } as const;
+  const vram = { op: 'track_dirty_vram', domid, first: 1100, count: 40 } as const;
+  const claim = { op: 'map_mem_type_to_ioreq_server', domid, id: 0, memType: 4 } as const;
+  return [
+    { from: 'dom0', call: { op: 'set_pod_target', domid, targetPages: 700 } },
+    { from: 'dom0', call: { op: 'populate_physmap', domid, order: 9, memFlags, extents: { start: 0, count: 1 } } },
+    {
+      from: 'dom0',
+      call: { op: 'populate_physmap', domid, order: 9, memFlags: 0, extents: { start: 1024, count: 2 } },
+    },
+    { from: 'dom0', call: { op: 'populate_physmap', domid, order: 3, memFlags: 0, extents: { start: 500, count: 3 } } },
+    {
+      from: 'dom0',
+      call: { op: 'populate_physmap', domid, order: 3, memFlags: 0, extents: { start: 1204, count: 2 } },
+    },
+    { from: 'dom0', call: { ...shadow, sop: shadowOp.enableLogdirty } },
+    { from: 'guest', call: { op: 'store', frames: { frames: [3, 510, 1030, 1210] }, tag: 9 } },
+    { from: 'dom0', call: { ...shadow, sop: shadowOp.clean } },
+    { from: 'guest', call: { op: 'store', frames: { frames: [1030, 1031] }, tag: 9 } },
+    { from: 'dom0', call: { op: 'modified_memory', domid, first: 1040, count: 3 } },
+    { from: 'dom0', call: { ...shadow, sop: shadowOp.off } },
+    { from: 'dom0', call: vram },
+    { from: 'guest', call: { op: 'store', frames: { frames: [1110, 1600] }, tag: 9 } },
+    { from: 'dom0', call: vram },
+    { from: 'dom0', call: { op: 'create_ioreq_server', domid } },
+    { from: 'dom0', call: { ...claim, flags: 2 } },
+    { from: 'dom0', call: { op: 'set_mem_type', domid, memType: 4, first: 1300, count: 3 } },
+    { from: 'dom0', call: { op: 'set_mem_type', domid, memType: 2, first: 1304, count: 2 } },
+    { from: 'dom0', call: { ...claim, flags: 0 } },
+    { from: 'dom0', call: { ...vram, first: 0, count: 0 } },
+  ];
+};
+
 /** Plays it with the n-th fallible step failing; every call may fail, the host must stay sound. Answers the steps seen. */
 function play(script: Script, policies: Partial<ModelPolicies>, n: number, checkEach: boolean): number {
   const bed = bootTestbed({ frames: 8192, policies: { ...defaultPolicies, ...policies } });
@@ -116,7 +151,7 @@ function play(script: Script, policies: Partial<ModelPolicies>, n: number, check
 }
 
 describe('fault sweep', () => {
-  for (const [name, script] of Object.entries({ pod: podScript, device: deviceScript })) {
+  for (const [name, script] of Object.entries({ pod: podScript, device: deviceScript, type: typeScript })) {
     for (const iommuTables of ['separate', 'shared'] as const) {
       it(`whatever step fails, the host stays sound and the domain can be destroyed (${name}, ${iommuTables} tables)`, () => {
         const steps = play(script, { iommuTables }, -1, true);
@@ -124,7 +159,8 @@ describe('fault sweep', () => {
         const broken: string[] = [];
         for (let n = 0; n < steps; n++) {
           try {
-            play(script, { iommuTables }, n, false);
+            // Work of the other two that is left half done crashes the domain, as in Xen: its counts are then what they are.
+            play(script, { iommuTables }, n, name === 'type');
           } catch (error) {
             broken.push(`step ${n}: ${error instanceof Error ? error.message : error}`);
           }

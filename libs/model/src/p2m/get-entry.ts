@@ -7,12 +7,14 @@ import type { Host } from '../host.ts';
 import { podDemandPopulate } from '../pod/demand-populate.ts';
 import { p2mLock, p2mReadLock, p2mReadUnlock, p2mUnlock } from './p2m.ts';
 import { absent, type Leaf, peekEntry } from './peek-entry.ts';
-import { isRam, p2mType } from './types.ts';
+import { isLent, isRam, p2mType } from './types.ts';
 
 /** Look only. */
 export const P2M_QUERY = 0;
 /** Populate a PoD entry, as a CPU access would. */
 export const P2M_ALLOC = 1;
+/** Show lent memory. Without it there is a hole: hypercalls must not depend on what its lender may take back. */
+export const P2M_LENT = 2;
 
 /**
  * The entry at `g`. With P2M_ALLOC the caller holds the p2m write lock and a PoD entry is populated first, as a CPU access
@@ -21,6 +23,7 @@ export const P2M_ALLOC = 1;
 export function getEntry(h: Host, d: Domain, g: number, query: number, out: Leaf): Mfn {
   for (;;) {
     const m = peekEntry(h, d, g, out);
+    if (isLent(out.type) && (query & P2M_LENT) === 0) return absent(out, out.order);
     if (out.type !== p2mType.populateOnDemand || (query & P2M_ALLOC) === 0) return m;
     if (!podDemandPopulate(h, d, g, out.order)) return absent(out, out.order);
   }
@@ -60,6 +63,7 @@ export function getPageFromGfn(h: Host, d: Domain, g: number, query: number, out
   } finally {
     p2mReadUnlock(h, d);
   }
+  if (isLent(out.type)) absent(out, out.order);
   if (m >= 0 || (query & P2M_ALLOC) === 0 || out.type !== p2mType.populateOnDemand) return m;
   getGfn(h, d, g, query, out);
   m = refOf(h, d, out);

@@ -6,7 +6,7 @@ import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN, type Mfn, type Order } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
-import { p2mType } from './types.ts';
+import { isGrant, p2mType } from './types.ts';
 
 /** `UC` uncached, `WB` write-back; `!`: whatever the guest's own page attributes say (ipat). */
 export type MemoryType = 'UC' | 'UC!' | 'WB' | 'WB!';
@@ -45,8 +45,9 @@ export function memoryTypeOf(h: Host, d: Domain, m: Mfn, order: Order, type: num
     return touchesMmioRo(h, m, order) ? null : 'UC';
   }
   if (!reachesIo(d)) return 'WB!';
-  if (type === p2mType.grantMapRw || type === p2mType.grantMapRo || type === p2mType.mapForeign) return 'WB!';
+  if (isGrant(type) || type === p2mType.mapForeign) return 'WB!';
   if (!h.frames.valid(m)) return 'UC!';
+  if (type === p2mType.lent && isHostRam(h, m)) return 'WB!';
   const special = specialPages(h, m, order);
   if (special > 0) return special === 2 ** order ? 'WB!' : null;
   return isHostRam(h, m) ? 'WB' : 'UC';

@@ -15,7 +15,7 @@ import { getGfn, P2M_QUERY, putGfn } from './get-entry.ts';
 import { p2mLock, p2mTlbFlushSync, p2mUnlock } from './p2m.ts';
 import { Leaf, peekEntry } from './peek-entry.ts';
 import { p2mSetEntry } from './set-entry.ts';
-import { isAnyRam, isHole, isPaging, isRam, isSpecial, p2mAccess, p2mType } from './types.ts';
+import { isAnyRam, isHole, isPaging, isPod, isRam, isSpecial, p2mAccess, p2mType } from './types.ts';
 
 /** How many gfns from `g` the entry just read covers, at most `limit`. */
 const covered = (leaf: Leaf, g: number, limit: number): number =>
@@ -54,15 +54,17 @@ function addPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
     const run = covered(leaf, g + i, pages - i);
     // The old frame stays owned, but nothing maps it any more: an orphan until the domain dies.
     if (isRam(leaf.type) && leaf.mfn !== INVALID_MFN) h.frames.clearM2pBlock(leaf.mfn, run);
-    else if (leaf.type === p2mType.populateOnDemand) podCount += run;
+    else if (isPod(leaf.type)) podCount += run;
     i += run;
   }
-  const rc = removeAliases(h, d, m, pages);
-  if (rc !== 0) return rc;
   if (podCount > 0) d.locks.pod.lock();
   try {
-    const result = p2mSetEntry(h, d, g, m, order, p2mType.ramRw, p2mAccess.rwx);
-    if (result !== 0) return result;
+    const alias = removeAliases(h, d, m, pages);
+    const rc = alias !== 0 ? alias : p2mSetEntry(h, d, g, m, order, p2mType.ramRw, p2mAccess.rwx);
+    if (rc !== 0) {
+      repair(h, d, g, pages, podCount);
+      return rc;
+    }
     h.frames.setM2pBlock(m, g, pages);
     markDirty(h, d, g, pages);
     if (podCount > 0) {
@@ -73,6 +75,23 @@ function addPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
   } finally {
     if (podCount > 0) d.locks.pod.unlock();
   }
+}
+
+/** XSA-389: some of the range may have changed. M2P and the PoD count follow what is there now, of `podBefore` PoD pages. */
+function repair(h: Host, d: Domain, g: number, pages: number, podBefore: number): void {
+  const leaf = new Leaf();
+  let pod = 0;
+  for (let i = 0; i < pages; ) {
+    peekEntry(h, d, g + i, leaf);
+    const run = covered(leaf, g + i, pages - i);
+    if (isPod(leaf.type)) pod += run;
+    else if (isRam(leaf.type) && leaf.mfn !== INVALID_MFN) {
+      h.frames.setM2pBlock(leaf.mfn, g + i, run);
+      markDirty(h, d, g + i, run);
+    }
+    i += run;
+  }
+  d.r.podEntryCount -= podBefore - pod;
 }
 
 /** A frame has one place: what `d` maps elsewhere is unmapped there. */
@@ -206,7 +225,7 @@ export function setTypedEntry(
     }
     const pages = 2 ** order;
     if (isRam(leaf.type) && leaf.mfn !== INVALID_MFN) h.frames.clearM2pBlock(leaf.mfn, pages);
-    const wasPod = leaf.type === p2mType.populateOnDemand;
+    const wasPod = isPod(leaf.type);
     if (wasPod) d.locks.pod.lock();
     const rc = p2mSetEntry(h, d, g, m, order, type, access);
     if (wasPod) {

@@ -18,11 +18,15 @@ export const p2mType = {
   ramBroken: 13,
   mapForeign: 14,
   ioreqServer: 15,
+  /** Ours, for the proposal of memory lending: another domain's frame, which its owner may take back at any moment. */
+  lent: 16,
+  /** Ours: a place for lent memory with nothing in it; an access is a fault for the lender to resolve. */
+  lentAbsent: 17,
 } as const;
 
 export type P2mTypeName = keyof typeof p2mType;
 
-const typeNames = Object.keys(p2mType) as P2mTypeName[]; // declared in numeric order, 0…15
+const typeNames = Object.keys(p2mType) as P2mTypeName[]; // declared in numeric order, from 0
 export const p2mTypeName = (type: number): P2mTypeName => typeNames[type] ?? 'invalid';
 
 export const p2mAccess = { n: 0, r: 1, w: 2, rw: 3, x: 4, rx: 5, wx: 6, rwx: 7, rx2rw: 8, n2rwx: 9, rPw: 10 } as const;
@@ -34,13 +38,16 @@ const bit = (...types: readonly number[]): number => types.reduce((mask, type) =
 const T = p2mType;
 
 const RAM = bit(T.ramRw, T.ramLogdirty, T.ramRo, T.pagingOut, T.paged, T.pagingIn, T.ramShared, T.ioreqServer);
-const SPECIAL = bit(T.mmioDirect, T.grantMapRw, T.grantMapRo, T.mapForeign);
+const GRANT = bit(T.grantMapRw, T.grantMapRo);
+/** Hypercalls find nothing where one of these is. */
+const LENT = bit(T.lent, T.lentAbsent);
+const SPECIAL = bit(T.mmioDirect, T.mapForeign) | GRANT | LENT;
 const HOLE = bit(T.invalid, T.mmioDm, T.paged, T.pagingIn);
 /** A bulk change may turn one into another of these, lazily (misconfig.ts). */
 const CHANGEABLE = bit(T.ramRw, T.ramLogdirty, T.ioreqServer);
 const READ_ONLY = bit(T.ramLogdirty, T.ramRo, T.grantMapRo, T.ramShared);
 const DISCARD_WRITE = bit(T.ramRo, T.grantMapRo);
-const INVALID_MFN_OK = bit(T.mmioDirect, T.populateOnDemand, T.pagingOut, T.paged, T.pagingIn);
+const INVALID_MFN_OK = bit(T.mmioDirect, T.populateOnDemand, T.pagingOut, T.paged, T.pagingIn, T.lentAbsent);
 const PAGING = bit(T.pagingOut, T.paged, T.pagingIn);
 const ANY_RAM = RAM | bit(T.grantMapRw, T.grantMapRo, T.mapForeign);
 /** Grants are not in it: they can vanish at any time. */
@@ -65,6 +72,8 @@ export const mayHaveInvalidMfn = member(INVALID_MFN_OK);
 export const isPaging = member(PAGING);
 /** RAM, grants and foreign frames. */
 export const isAnyRam = member(ANY_RAM);
+export const isGrant = member(GRANT);
+export const isLent = member(LENT);
 export const isPod = (type: number): boolean => type === T.populateOnDemand;
 
 const typeRights: readonly number[] = [
@@ -84,13 +93,15 @@ const typeRights: readonly number[] = [
   0, // ramBroken
   3, // mapForeign
   1, // ioreqServer (its server claims writes: without a claim there are no such pages)
+  3, // lent
+  0, // lentAbsent
 ];
 
 /** What a CPU may do: type and access together. Bits r 1, w 2, x 4. */
 export const cpuRights = (type: number, access: number): number =>
   (typeRights[type] ?? 0) & (accessRights[access] ?? 0);
 
-const iommuRights: readonly number[] = [3, 0, 3, 1, 0, -1, 0, 3, 1, 0, 0, 0, 0, 0, 3, 0];
+const iommuRights: readonly number[] = [3, 0, 3, 1, 0, -1, 0, 3, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0];
 
 /**
  * What a device may do through *separate* tables: bits R 1, W 2 (p2m_get_iommu_flags). Note log-dirty RAM: writable, so

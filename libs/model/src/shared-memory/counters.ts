@@ -49,6 +49,15 @@ export const counterNames = [
   'hypercall.continued',
   'foreign.mapped',
   'foreign.unmapped',
+  'grant.map',
+  'grant.unmap',
+  'grant.copy',
+  'grant.flush',
+  'lend.lent',
+  'lend.revoked',
+  'lend.flush',
+  'lend.fault',
+  'lend.injected',
 ] as const;
 
 export type CounterName = (typeof counterNames)[number];
@@ -77,6 +86,11 @@ export class Counters {
   /** Only ever written by the CPU it belongs to, so a plain addition is exact. */
   add(index: number, amount = 1): void {
     this.own[index] = (this.own[index] as number) + amount;
+  }
+
+  /** What this CPU alone has counted. */
+  readOwn(index: number): number {
+    return this.own[index] as number;
   }
 
   read(name: CounterName): number {

@@ -14,6 +14,12 @@ export const lockLevel = {
   pcidevs: 2,
   /** Per domain: its list of devices. */
   pci: 3,
+  /** Per domain, reader/writer: version and size of its grant table. Not an mm lock: of dom0 no higher than of others. */
+  grantTable: 4,
+  /** Per domain: active grant entries, their pins. Deviation: Xen has a lock per entry. Held while the entry's frame is looked up. */
+  grantActive: 5,
+  /** Per domain: free handles of what it has mapped. */
+  grantMaptrack: 6,
   /** Per domain, fair reader/writer, writer recursive: the p2m tree and M2P entries of its frames. gfn_lock is this lock. */
   p2m: 16,
   /** Per domain: PoD cache lists and counts, and the pairing of entry_count with PoD leaves. */
@@ -46,6 +52,9 @@ export const inXenLockProfile: Record<LockName, boolean> = {
   guestAllocator: false,
   pcidevs: true,
   pci: false,
+  grantTable: false,
+  grantActive: false,
+  grantMaptrack: false,
   p2m: false,
   pod: false,
   pageAlloc: true,

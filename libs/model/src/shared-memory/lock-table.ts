@@ -61,6 +61,8 @@ export class LockTable {
   readonly cpu: number;
   readonly panicCell: PanicCell;
   private readonly declarations: readonly LockDeclaration[];
+  /** Fair reader/writer locks; all others are mutexes. */
+  private readonly fair = new Set<number>();
 
   constructor(buffer: SharedArrayBuffer, declarations: readonly LockDeclaration[], cpu: number, panicCell: PanicCell) {
     const n = declarations.length;
@@ -122,6 +124,37 @@ export class LockTable {
       return;
     }
     this.panicCell.panic(`cpu${this.cpu} unlocks ${this.nameOf(lock)} which it does not hold`);
+  }
+
+  /** Called by the lock itself. */
+  declareFair(lock: number): void {
+    this.fair.add(lock);
+  }
+
+  /**
+   * Would lock() of that mutex by `cpu` wait now? Of a fair reader/writer lock false: to wait for it is to queue, and that
+   * already changes what others may do. For a scheduler that must know before the step.
+   */
+  wouldWait(lock: number, cpu: number): boolean {
+    const base = this.base(lock);
+    return !this.fair.has(lock) && this.words[base] !== 0 && this.words[base + lockWord.owner] !== cpu + 1;
+  }
+
+  /** The lock that one of its words belongs to, or -1: the word is no lock's. */
+  lockOfWord(words: Int32Array<SharedArrayBuffer>, index: number): number {
+    return words.buffer === this.words.buffer && words.byteOffset === this.words.byteOffset
+      ? Math.floor(index / LOCK_WORDS)
+      : -1;
+  }
+
+  /** CPUs that hold it; several for readers. */
+  holders(lock: number): number[] {
+    const found: number[] = [];
+    for (let cpu = 0; (cpu + 1) * HELD_WORDS <= this.held.length; cpu++) {
+      const base = cpu * HELD_WORDS;
+      if (this.held.subarray(base + 1, base + 1 + this.heldCount(cpu)).includes(lock)) found.push(cpu);
+    }
+    return found;
   }
 
   heldCount(cpu: number): number {

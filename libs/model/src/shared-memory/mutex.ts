@@ -42,7 +42,7 @@ export class Mutex {
 
   /** Takes the lock if it is free; no level check, since a trylock cannot deadlock. */
   tryLock(): boolean {
-    step(stepKind.lock, this.lockId);
+    step(stepKind.tryLock, this.lockId);
     if (this.held || Atomics.compareExchange(this.table.words, this.base, 0, 1) !== 0) return false;
     this.taken();
     return true;

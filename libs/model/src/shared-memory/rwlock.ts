@@ -19,6 +19,7 @@ export class RwLock {
     this.table = table;
     this.lockId = lockId;
     this.base = table.base(lockId);
+    table.declareFair(lockId);
     this.level = table.levelOf(lockId);
   }
 

@@ -43,6 +43,8 @@ export const stepKind = {
   hwFlush: 31,
   /** A device is asked to drop entries of its own TLB; a failure is a time-out. */
   deviceTlbFlush: 32,
+  /** A lock is taken if it is free; never waits. */
+  tryLock: 33,
 } as const;
 
 export type StepKindName = keyof typeof stepKind;

@@ -47,6 +47,11 @@ export class TablePages {
     return this.head[IN_USE] as number;
   }
 
+  /** Slots from the first on that were ever in use: all beyond are still zero. */
+  get slotsEverUsed(): number {
+    return ((this.head[NEVER_USED] as number) + 1) * SLOTS_PER_TABLE;
+  }
+
   /** A page of 512 zero slots, or 0 when the arena is full. `frame` = mfn that backs it. */
   alloc(use: number, domainSlot: number, frame: number): TableIndex | 0 {
     if (step(stepKind.ptAlloc, domainSlot) !== 0) return 0;

@@ -41,7 +41,8 @@ export function makeAssignable(ports: ToolstackPorts, sbdf: number): OpResult {
   if (isAssignable(ports, sbdf)) {
     return { ok: true, log: [libxlWarning(libxlAt.assignableAlready, `${name} already assigned to pciback`)] };
   }
-  const { rc } = ports.port.call({ op: 'assign_device', domid: DOMID_IO, sbdf, flags: 0 });
+  // dom_io maps nothing, so a shared reserved region must not stand in the way (as libxl, always relaxed here).
+  const { rc } = ports.port.call({ op: 'assign_device', domid: DOMID_IO, sbdf, flags: DEV_RDM_RELAXED });
   if (rc < 0) return failure(ERROR_FAIL, libxlError(libxlAt.quarantineFailed, `failed to quarantine ${name}`));
   ports.xenstore.write(CONTROL_DOMID, assignableKey(sbdf), '');
   return { ok: true, log: [] };

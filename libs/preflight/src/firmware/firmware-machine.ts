@@ -5,11 +5,25 @@ import type { TableFinding } from '#formats/acpi/finding';
 import { ivmdFindings } from '#formats/acpi/ivmd-findings';
 import { rmrrFindings } from '#formats/acpi/rmrr-findings';
 import { secondaryBusesOf } from '#formats/acpi/scope-path';
-import { type HostDescription, type HostDevice, type HostIommuUnit, type HostRegion, type HostRmrr } from '#formats/host-file';
+import {
+  type HostDescription,
+  type HostDevice,
+  type HostIommuUnit,
+  type HostRegion,
+  type HostRmrr,
+} from '#formats/host-file';
 import { type Lspci, parseLspci } from '#formats/lspci';
 import { type MemoryMapLog, parseMemoryMapLog } from '#formats/memory-map-log/memory-map-log';
 import type { Sbdf } from '#model/frames/addresses';
-import { type Assumption, bdfText, covers, type DeviceFacts, isSingle, type Machine, type ReservedRange } from '../machine.ts';
+import {
+  type Assumption,
+  bdfText,
+  covers,
+  type DeviceFacts,
+  isSingle,
+  type Machine,
+  type ReservedRange,
+} from '../machine.ts';
 import { counted, MIB, overlap, rangeText, sizeText, wholePages } from '../ranges.ts';
 import { Bridges } from './bridges.ts';
 import { devicesOfListing, GUESSED, guessedDevice } from './host-devices.ts';
@@ -43,7 +57,8 @@ class FirmwareReader {
     const { dmar, ivrs, log, lspci } = inputs;
     this.#log = log ? parseMemoryMapLog(log.text) : null;
     this.#listing = lspci ? parseLspci(lspci.text) : { devices: [], problems: [] };
-    for (const { line, message } of this.#log?.problems ?? []) this.#complaints.push(`${log?.file}:${line}: ${message}`);
+    for (const { line, message } of this.#log?.problems ?? [])
+      this.#complaints.push(`${log?.file}:${line}: ${message}`);
     for (const { line, message } of this.#listing.problems) this.#complaints.push(`${lspci?.file}:${line}: ${message}`);
     const table = dmar ?? ivrs;
     for (const anomaly of table?.table.anomalies ?? []) this.#complaints.push(`${table?.file}: ${anomaly}`);
@@ -91,7 +106,10 @@ class FirmwareReader {
 
   #assumeMap(tooSmall: boolean): void {
     const { log } = this.#inputs;
-    const why = log === undefined ? 'no boot log was given' : `${log.file} has ${tooSmall ? 'too little RAM in its' : 'no'} memory map`;
+    const why =
+      log === undefined
+        ? 'no boot log was given'
+        : `${log.file} has ${tooSmall ? 'too little RAM in its' : 'no'} memory map`;
     this.#assume('memoryMap', `${why}: 16 GiB with the usual hole below 4 GiB are assumed`);
   }
 
@@ -114,7 +132,10 @@ class FirmwareReader {
       return drop('it lies over RAM of the host');
     }
     const earlier = this.#ranges.slice(0, this.#ranges.indexOf(range));
-    if (range.kind === 'RMRR' && earlier.some((other) => other.start <= other.end && overlap(wholePages(other), pages) !== null)) {
+    if (
+      range.kind === 'RMRR' &&
+      earlier.some((other) => other.start <= other.end && overlap(wholePages(other), pages) !== null)
+    ) {
       return drop('it overlaps an earlier one');
     }
     return true;
@@ -130,7 +151,10 @@ class FirmwareReader {
     for (const sbdf of guessed) facts.set(sbdf, GUESSED);
     if (guessed.length > 0 || lspci === undefined) {
       const why = lspci === undefined ? 'no lspci listing was given' : `${lspci.file} is an excerpt`;
-      const which = guessed.length === 0 ? 'no device is known' : `${guessed.map(bdfText).join(', ')} are known by firmware's table only`;
+      const which =
+        guessed.length === 0
+          ? 'no device is known'
+          : `${guessed.map(bdfText).join(', ')} are known by firmware's table only`;
       this.#assume('devices', `${why}: ${which}, without BARs and names`);
     }
     return guessed.map((sbdf) => guessedDevice(sbdf, 'firmware’s table'));
@@ -151,12 +175,18 @@ class FirmwareReader {
     }
     const found: Units | null = dmar ? unitsOfDmar(dmar.table, sources) : this.#unitsOfLog([...caps.values()]);
     if (found === null) {
-      this.#assume('iommu', 'neither a DMAR or IVRS table nor a remapping unit in the log was given: a host without IOMMU');
+      this.#assume(
+        'iommu',
+        'neither a DMAR or IVRS table nor a remapping unit in the log was given: a host without IOMMU',
+      );
       return [];
     }
     if (found.assumed.length > 0) {
       const which = counted(found.assumed.length, 'unit');
-      this.#assume('iommu', `the log does not show the capabilities of ${which} (\`DMAR: dmar0: reg_base_addr … cap …\`): 2M and 1G pages are assumed`);
+      this.#assume(
+        'iommu',
+        `the log does not show the capabilities of ${which} (\`DMAR: dmar0: reg_base_addr … cap …\`): 2M and 1G pages are assumed`,
+      );
     }
     return found.units;
   }
@@ -165,7 +195,10 @@ class FirmwareReader {
     const [first, ...rest] = caps;
     const weakest = rest.reduce((a, b) => (b.superpages.length < (a?.superpages.length ?? 0) ? b : a), first);
     if (!weakest) return null;
-    this.#assume('iommu', 'without a DMAR table it is not known which unit serves which device: one unit, the weakest of the log, serves all');
+    this.#assume(
+      'iommu',
+      'without a DMAR table it is not known which unit serves which device: one unit, the weakest of the log, serves all',
+    );
     return { units: [{ id: 0, caps: weakest, devices: [], includeAll: true }], assumed: [] };
   }
 
@@ -225,7 +258,10 @@ class FirmwareReader {
     const given = Math.floor(Number(match?.[1] ?? 0) * (UNIT_MB[(match?.[2] ?? '').toLowerCase()] ?? 0));
     if (given >= 128) return given;
     const assumed = Math.max(1, Math.min(MAX_DOM0_MB, Math.floor(totalMb / 4)));
-    this.#assume('memory', `the log shows no dom0_mem=: dom0 is given ${assumed} MiB; what Xen keeps for itself is estimated`);
+    this.#assume(
+      'memory',
+      `the log shows no dom0_mem=: dom0 is given ${assumed} MiB; what Xen keeps for itself is estimated`,
+    );
     return assumed;
   }
 }

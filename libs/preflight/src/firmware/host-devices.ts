@@ -4,7 +4,7 @@ import type { BarKind, HostBar, HostDevice, HostRegion } from '#formats/host-fil
 import { type Lspci, type LspciBar, type LspciDevice } from '#formats/lspci';
 import { parseSbdf, type Sbdf } from '#model/frames/addresses';
 import { bdfText, type DeviceFacts } from '../machine.ts';
-import { type ByteRange, FOUR_GIB, hex, MIB, overlap } from '../ranges.ts';
+import { type ByteRange, FOUR_GIB, MIB, overlap } from '../ranges.ts';
 import { Bridges } from './bridges.ts';
 
 const ROM_INDEX = 6;
@@ -138,7 +138,10 @@ function classOf({ classCode, className, description }: LspciDevice): number {
 /** Without class, numbers and revision. */
 function nameOf({ description, className }: LspciDevice): string {
   const after = description.slice(description.indexOf(': ') + 1).trim();
-  const name = after.replace(/ \[[0-9a-f]{4}:[0-9a-f]{4}\].*$/, '').replace(/ \((?:rev|prog-if) .*$/, '').trim();
+  const name = after
+    .replace(/ \[[0-9a-f]{4}:[0-9a-f]{4}\].*$/, '')
+    .replace(/ \((?:rev|prog-if) .*$/, '')
+    .trim();
   return name === '' ? className || 'unnamed' : name;
 }
 
@@ -230,6 +233,3 @@ class BarPlaces {
     return Math.max(at, 0);
   }
 }
-
-export const idText = ({ vendor, device }: HostDevice): string =>
-  `${hex(vendor).padStart(4, '0')}:${hex(device).padStart(4, '0')}`;

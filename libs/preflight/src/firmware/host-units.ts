@@ -89,7 +89,8 @@ function coverageOf({ entries, segment }: Ivhd): { includeAll: boolean; covers(d
     }
   }
   const covers = (device: Sbdf): boolean =>
-    segmentOf(device) === segment && ranges.some(({ first, last }) => first <= device % 65536 && device % 65536 <= last);
+    segmentOf(device) === segment &&
+    ranges.some(({ first, last }) => first <= device % 65536 && device % 65536 <= last);
   return { includeAll, covers };
 }
 
@@ -107,7 +108,12 @@ function finish(drafts: Draft[], { devices }: UnitSources, taken: Set<Sbdf>, ass
   if (last && !drafts.some(({ includeAll }) => includeAll)) last.includeAll = true;
   const kept = drafts.filter((draft) => draft.includeAll || draft.devices.length > 0);
   return {
-    units: kept.map(({ caps, devices: scope, includeAll }, id) => ({ id, caps: caps ?? assumedCaps, devices: scope, includeAll })),
+    units: kept.map(({ caps, devices: scope, includeAll }, id) => ({
+      id,
+      caps: caps ?? assumedCaps,
+      devices: scope,
+      includeAll,
+    })),
     assumed: kept.flatMap(({ caps }, id) => (caps === null ? [id] : [])),
   };
 }

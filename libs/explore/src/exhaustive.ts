@@ -1,0 +1,114 @@
+// Every schedule with at most so many preemptions, those with fewest first: so the first violation needs no fewer. A schedule is
+// known by where it leaves the default; what has been played tells what else there is to play. With the reduction on, only
+// what its trace shows may make a difference (reduction.ts).
+import type { Finding } from './checker.ts';
+import type { Player, Shown } from './player.ts';
+import { turnsOf } from './reduction.ts';
+import { type Deviations, defaultActor, deviation, deviationIndex } from './schedule.ts';
+import type { Trace } from './trace.ts';
+import type { Playing } from './troupe.ts';
+
+export interface ExhaustiveOptions {
+  readonly bound: number;
+  readonly reduce: boolean;
+  readonly playing?: Playing;
+  /** What ends the search, once all with as few preemptions were looked at (or `more` of them). */
+  readonly wanted: (finding: Finding) => boolean;
+}
+
+export interface ExhaustiveResult {
+  /** The schedule with the fewest preemptions, and of those the fewest steps, that shows what was wanted. */
+  readonly shown: Shown | null;
+  /** Anything that was found, by invariant: how often. */
+  readonly counts: ReadonlyMap<string, number>;
+  /** All schedules up to this many preemptions were played; -1: not even those without. */
+  readonly complete: number;
+  /** Schedules played when the first one showed it; 0: none did. */
+  readonly first: number;
+}
+
+/** After the first violation, so many schedules are looked at for a shorter one. */
+const MORE = 2000;
+
+/** Events until a schedule showed it. */
+export const stepsTo = (shown: Shown, wanted: (finding: Finding) => boolean): number =>
+  Math.min(...shown.findings.filter(wanted).map(({ at }) => at));
+
+export class ExhaustiveSearch {
+  private readonly player: Player;
+  private readonly options: ExhaustiveOptions;
+  /** Schedules to play, by their preemptions. */
+  private readonly waiting: Deviations[][] = [[[]]];
+  /** Of the reduction: what has been put on the list already. */
+  private readonly known = new Set<string>();
+  private readonly counts = new Map<string, number>();
+
+  constructor(player: Player, options: ExhaustiveOptions) {
+    this.player = player;
+    this.options = options;
+  }
+
+  run(): ExhaustiveResult {
+    const { player, options } = this;
+    let shown: Shown | null = null;
+    let first = 0;
+    let until = Number.POSITIVE_INFINITY;
+    let complete = -1;
+    for (let preemptions = 0; preemptions <= options.bound && shown === null; preemptions++) {
+      this.waiting[preemptions] ??= [];
+      const list = this.waiting[preemptions] as Deviations[];
+      for (let next = list.pop(); next !== undefined; next = list.pop()) {
+        if (player.exhausted || player.schedules >= until) return { shown, counts: this.counts, complete, first };
+        const found = this.playOne(next);
+        if (found === null) continue;
+        if (shown === null) {
+          first = player.schedules;
+          until = first + MORE;
+        }
+        if (shown === null || stepsTo(found, options.wanted) < stepsTo(shown, options.wanted)) shown = found;
+      }
+      // A later schedule cannot add to a list of fewer preemptions: to leave the default never gives one back.
+      complete = preemptions;
+    }
+    return { shown, counts: this.counts, complete, first };
+  }
+
+  private playOne(deviations: Deviations): Shown | null {
+    const { player, options } = this;
+    const result = player.playChoices(deviations, options.playing);
+    for (const { invariant } of result.findings) this.counts.set(invariant, (this.counts.get(invariant) ?? 0) + 1);
+    const trace = player.trace();
+    if (options.reduce) this.addTurns(trace, deviations);
+    else this.addAll(trace, deviations);
+    return result.findings.some(options.wanted) ? player.shown(result, options.playing ?? {}) : null;
+  }
+
+  /** Whatever else could have been chosen after the last deviation: so every schedule is put on the list once. */
+  private addAll(trace: Trace, deviations: Deviations): void {
+    const last = deviations.at(-1);
+    for (let index = last === undefined ? 0 : deviationIndex(last) + 1; index < trace.length; index++) {
+      const others = (trace.enabled[index] as number) & ~(1 << trace.actor(index));
+      for (let actor = 0; others >> actor !== 0; actor++) {
+        if ((others & (1 << actor)) !== 0) this.add(trace, deviations, index, actor);
+      }
+    }
+  }
+
+  private addTurns(trace: Trace, deviations: Deviations): void {
+    for (const { index, actor } of turnsOf(trace, this.player.troupe.names.length)) {
+      if (actor === trace.actor(index) || actor === defaultActor(trace, index)) continue;
+      const prefix = deviations.filter((d) => deviationIndex(d) < index);
+      const key = `${prefix.join()},${deviation(index, actor)}`;
+      if (this.known.has(key)) continue;
+      this.known.add(key);
+      this.add(trace, prefix, index, actor);
+    }
+  }
+
+  private add(trace: Trace, prefix: Deviations, index: number, actor: number): void {
+    const cost = trace.cost(index, actor);
+    if (cost > this.options.bound) return;
+    this.waiting[cost] ??= [];
+    (this.waiting[cost] as Deviations[]).push([...prefix, deviation(index, actor)]);
+  }
+}

@@ -1,0 +1,70 @@
+// Plays schedules of one variant and keeps the accounts of a search: how many, how many unlike ones, what was found and with which
+// schedule. Every search is written in terms of it.
+import { type Finding, findingsOf } from './checker.ts';
+import type { Deviations } from './schedule.ts';
+import { eraseChoices, writeChoices } from './schedule.ts';
+import { Trace } from './trace.ts';
+import type { Played, Playing, Troupe } from './troupe.ts';
+
+/** A schedule that shows something. */
+export interface Shown {
+  readonly findings: readonly Finding[];
+  readonly played: Played;
+  readonly trace: Trace;
+  readonly playing: Playing;
+}
+
+export interface Limits {
+  readonly schedules: number;
+  readonly seconds: number;
+}
+
+export class Player {
+  readonly troupe: Troupe;
+  /** Whether the state invariants are checked after each schedule. */
+  readonly states: boolean;
+  readonly hashes = new Set<string>();
+  schedules = 0;
+  longest = 0;
+  private readonly ends: number;
+  private readonly most: number;
+  private lastTrace: Trace | null = null;
+
+  constructor(troupe: Troupe, states: boolean, limits: Limits) {
+    this.troupe = troupe;
+    this.states = states;
+    this.most = limits.schedules;
+    this.ends = performance.now() + limits.seconds * 1000;
+  }
+
+  get exhausted(): boolean {
+    return this.schedules >= this.most || performance.now() > this.ends;
+  }
+
+  /** The trace of what was played last. */
+  trace(): Trace {
+    this.lastTrace ??= new Trace(this.troupe.control, this.troupe.hardware);
+    return this.lastTrace;
+  }
+
+  play(playing: Playing): { readonly played: Played; readonly findings: readonly Finding[] } {
+    this.lastTrace = null;
+    const played = this.troupe.play(playing);
+    this.schedules++;
+    this.longest = Math.max(this.longest, played.events);
+    this.hashes.add(played.hash);
+    return { played, findings: findingsOf(this.troupe, played, () => this.trace(), this.states) };
+  }
+
+  /** Plays what the choices say (the replay scheduler must be attached). */
+  playChoices(deviations: Deviations, playing: Playing = {}): ReturnType<Player['play']> {
+    writeChoices(this.troupe.control, deviations);
+    const result = this.play(playing);
+    eraseChoices(this.troupe.control, deviations);
+    return result;
+  }
+
+  shown({ played, findings }: ReturnType<Player['play']>, playing: Playing): Shown {
+    return { played, findings, trace: this.trace(), playing };
+  }
+}
