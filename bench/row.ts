@@ -4,9 +4,9 @@ export interface BenchRow {
   /** Row number in the promise table. */
   readonly row: number;
   readonly name: string;
-  /** The figure that is held to `hold`: a ratio, seconds or MiB. */
+  /** The figure that is held to `hold`: a ratio, a time, a rate or MiB. */
   readonly value: number;
-  readonly unit: 'ratio' | 's' | 'MiB';
+  readonly unit: 'ratio' | 's' | 'MiB' | '1/s' | 'ns';
   readonly hold: number | null;
   /** Is the bound an upper one (speed as cost) or a lower one (throughput kept)? */
   readonly bound: 'at most' | 'at least' | 'reported';

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { BenchRow } from './row.ts';
 
-const scripts = ['walk', 'hypercalls', 'host-scale', 'boot-host'];
+const scripts = ['walk', 'hypercalls', 'host-scale', 'boot-host', 'explore'];
 // This file runs from bench/ or from dist/bench/; the scripts always from source (one of them compiles walk.c beside it).
 const here = fileURLToPath(new URL('..', import.meta.url));
 const root = existsSync(`${here}/package.json`) ? here : fileURLToPath(new URL('../..', import.meta.url));

@@ -6,10 +6,12 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { benchCommand } from './commands/bench.ts';
 import { realCommand, vectorsCommand } from './commands/conformance.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { type ExploreFlags, exploreCommand } from './commands/explore.ts';
 import { type ExplainFlags, explainCommand } from './commands/explain.ts';
 import { hostImportCommand } from './commands/host-import.ts';
 import { INSPECT_KINDS, type InspectFlags, inspectCommand } from './commands/inspect/inspect.ts';
 import { preflightCommand } from './commands/preflight.ts';
+import { replayCommand } from './commands/replay.ts';
 import { runCommand } from './commands/run.ts';
 import { runsListCommand, runsPruneCommand } from './commands/runs.ts';
 import { upCommand } from './commands/up.ts';
@@ -62,6 +64,8 @@ function program(): Command {
   addConformance(top);
   addInspect(top);
   addExplain(top);
+  addExplore(top);
+  addReplay(top);
   top
     .command('doctor')
     .description('what this machine has, and what is missing for what')
@@ -182,6 +186,58 @@ function addExplain(top: Command): void {
     .addHelpText('after', '\nExit status: 0 explained, 1 no line understood, 64 wrong usage or a mistake in a file.')
     .action((lines: string[], { json = false, ...flags }: ExplainFlags & { json?: boolean }) => {
       status = explainCommand(lines, flags, new TerminalOutput({ json }));
+    });
+}
+
+const EXPLORE_HELP = `
+Exit status: 0 every variant does what its test expects, 1 some do not, 2 no verdict (an actor loops, throws or is not
+deterministic), 64 wrong usage or a mistake in the test. docs/litmus.md says how to write one.`;
+
+function schedulerName(text: string): 'exhaustive' | 'random' | 'pct' {
+  if (text === 'exhaustive' || text === 'random' || text === 'pct') return text;
+  throw new InvalidArgumentError('there are exhaustive, random and pct');
+}
+
+function bound(text: string): number {
+  const n = Number(text);
+  if (!Number.isSafeInteger(n) || n < 0 || n > 9) throw new InvalidArgumentError('a whole number from 0 to 9 is needed');
+  return n;
+}
+
+function addExplore(top: Command): void {
+  top
+    .command('explore')
+    .description('drive a litmus test through every interleaving that matters: a proof, or the shortest that breaks it')
+    .argument('<litmus>', 'a file, such as litmus/shatter.ts')
+    .option('--variant <name...>', 'these variants only')
+    .option('--scheduler <name>', 'exhaustive (default), random (default with --seeds) or pct', schedulerName)
+    .option('--bound <n>', 'exhaustive: preemptions at most', bound, 2)
+    .option('--no-reduction', 'exhaustive: every order, also of steps that cannot matter to each other')
+    .option('--seeds <n>', 'random, pct: so many schedules', wholeNumber)
+    .option('--first-seed <n>', 'random, pct: the first seed', wholeNumber, 1)
+    .option('--depth <n>', 'pct: orderings that the bug needs', wholeNumber, 2)
+    .option('--workers <n>', 'random, pct: explorations side by side (default: one a core)', wholeNumber)
+    .option('--seconds <n>', 'for each variant', wholeNumber, 60)
+    .option('--own-invariants', 'what the actors see only, not the state at the end: faster')
+    .option('--fault-sweep', 'instead: let every step that can fail do so once')
+    .option('--differential', 'instead: compare the answers under settings that no guest should notice')
+    .option('--json', 'one JSON object on standard output')
+    .addHelpText('after', EXPLORE_HELP)
+    .action(async (file: string, { json = false, ...flags }: ExploreFlags & { json?: boolean }) => {
+      status = await exploreCommand(file, flags, new TerminalOutput({ json }), signal);
+    });
+}
+
+function addReplay(top: Command): void {
+  top
+    .command('replay')
+    .description('one schedule again, step by step, from the string that `hostloom explore` printed')
+    .argument('<string>', 'hl1:…')
+    .option('--runs-dir <dir>', 'where run directories are made', 'runs')
+    .option('--json', 'one JSON object on standard output')
+    .addHelpText('after', '\nExit status: 0 replayed, 2 no verdict, 64 a string that is damaged, of another version, or of a test that has changed.')
+    .action(async (text: string, { json = false, runsDir }: { json?: boolean; runsDir: string }) => {
+      status = await replayCommand(text, runsDir, new TerminalOutput({ json }), signal);
     });
 }
 

@@ -72,6 +72,8 @@ const policies = z.object({
   balloonOrder: z.enum(['4k', '2m']),
   foreignMapPlace: z.enum(['ballooned-hole', 'top-of-ram']),
   ats: z.enum(['off', 'on']),
+  specialEntries: z.enum(['protected', 'replaceable']),
+  rmrrIdentity: z.enum(['p2m', 'iommu-only']),
 });
 
 const hostConfig = z.looseObject({

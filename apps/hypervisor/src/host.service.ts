@@ -3,6 +3,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { bootHost } from '#model/boot/boot-host';
 import type { Domain } from '#model/domain/domain';
 import { createHost, type Host, type HostShared, mainCpu } from '#model/host';
+import { eventsSeen } from '#model/lending/window';
 import { HostPanic } from '#model/shared-memory/panic';
 import { HYPERVISOR_CONFIG, type HypervisorConfig } from './config.ts';
 import type { VcpuId } from './run-queue.ts';
@@ -68,6 +69,12 @@ export class HostService {
   account(vcpu: VcpuId, us: number): void {
     const d = this.domainOf(vcpu);
     if (d) d.r.cpuTimeUs += us;
+  }
+
+  /** What a vCPU that waits for lent memory compares. */
+  lendEvents(domid: number): number {
+    const d = this.host.domain(domid);
+    return d ? eventsSeen(d) : -1;
   }
 
   /** May a vCPU of it run now? */

@@ -22,6 +22,7 @@ function setUp(pcpus: number) {
   let flush: (() => void) | null = null;
   const queue = new RunQueue({
     ports,
+    lendEvents: () => 0,
     gate: ({ domid }) => gates.get(domid) ?? 'run',
     later: (work) => {
       flush = work;

@@ -5,7 +5,7 @@
 //   submit → runnable ──→ pCPU ─ done ──→ the caller's promise
 //              ↑  ↑  ↖─ continue ┘ │ └─ held ─→ held ─ recheck ─┐
 //              │  └─────────────── │ ───────────────────────────┘
-//              └─ device done ── blocked
+//              └─ device done, page lent ── blocked
 
 import type { Answer, Call } from '#model/hypercall/calls';
 import type { BlockedOn, ContinuationState } from '#model/hypercall/continuation';
@@ -31,6 +31,8 @@ export interface RunQueueOptions {
   readonly later: (flush: () => void) => void;
   /** Tells the pCPUs how many vCPUs wait for one, and how many of them are idle. */
   readonly publishLoad: (waiting: number, idle: number) => void;
+  /** Events of lent memory that concern a domain, counted (as its blocked calls have seen them). */
+  readonly lendEvents: (domid: number) => number;
   /** A vCPU ran for so long. */
   readonly account: (vcpu: VcpuId, us: number) => void;
 }
@@ -108,6 +110,7 @@ export class RunQueue {
       for (const answer of result.answers) call.answers.push(answer);
       this.settle(call, result);
     }
+    this.retryLent();
     this.wake();
   }
 
@@ -117,6 +120,16 @@ export class RunQueue {
     for (const call of this.all.values()) {
       const { on, where } = call;
       if (where === 'blocked' && on?.on === 'device' && on.sbdf === sbdf && on.job <= job) this.makeRunnable(call);
+    }
+  }
+
+  /** A call that just ended may have lent a page, or met one that is not there: whoever waits for such news looks again. */
+  private retryLent(): void {
+    for (const call of this.all.values()) {
+      const { on, where } = call;
+      if (where === 'blocked' && on?.on === 'lend' && this.options.lendEvents(on.domid) !== on.seen) {
+        this.makeRunnable(call);
+      }
     }
   }
 
@@ -178,6 +191,8 @@ export class RunQueue {
     }
     call.on = on;
     call.where = 'blocked';
+    // Of lent memory there may be news since the pCPU looked: `finished` sees to that.
+    if (on.on === 'lend') return;
     if ((this.jobsDone.get(on.sbdf) ?? 0) >= on.job) this.makeRunnable(call);
   }
 

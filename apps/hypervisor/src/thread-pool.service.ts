@@ -41,6 +41,7 @@ export class ThreadPoolService {
       gate: (vcpu) => host.gate(vcpu),
       later: (flush) => setImmediate(flush),
       publishLoad: (waiting, idle) => host.words.publishLoad(waiting, idle),
+      lendEvents: (domid) => host.lendEvents(domid),
       account: (vcpu, us) => host.account(vcpu, us),
     });
   }

@@ -6,6 +6,7 @@ import { defaultBalloon, type GuestSpec } from '#model/guest/guest-spec';
 import type { BuiltDomain } from '#model/toolstack/built-domain';
 import { type CreateOptions, defaultCreateOptions } from '#model/toolstack/domain-builder';
 import type { GuestConfig } from '#model/toolstack/guest-config';
+import { guestPciDevices } from '#model/toolstack/pci-assignment';
 import { pciDeviceDefaults } from '#model/toolstack/pci-spec';
 import type { OpResult, Pause, PauseResult } from '#model/toolstack/ports';
 import { heartbeatKey } from '#wire/names';
@@ -227,7 +228,7 @@ export class DomainsService {
       : { ok: false, text: `foreign mapping failed for ${failed} frames (${firstError})` };
   }
 
-  #guestSpec({ domid, build, e820 }: BuiltDomain, kernel: ReadKernelOptions): GuestSpec {
+  #guestSpec({ domid, build, e820, devices }: BuiltDomain, kernel: ReadKernelOptions): GuestSpec {
     const { policies } = this.#config.host;
     const { config, xenstore } = build;
     return {
@@ -245,6 +246,7 @@ export class DomainsService {
       balloon: { ...defaultBalloon, ...definedOnly(kernel.balloon), order: policies.balloonOrder },
       foreignMapPlace: policies.foreignMapPlace,
       workloads: kernel.workloads,
+      pci: guestPciDevices(this.#config.host.devices, devices),
       timeScale: this.#config.knobs.timeScale,
     };
   }

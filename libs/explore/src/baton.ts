@@ -3,10 +3,11 @@
 // for, a word that must change first), and it keeps the record of what happened. It knows no invariant.
 //
 // Where no switch happens no thread is woken: a choice is a few loads. A switch is one store, one futex wake and one wait.
-import { HostPanic } from '#model/shared-memory/panic';
+
 import type { LockTable } from '#model/shared-memory/lock-table';
+import { HostPanic } from '#model/shared-memory/panic';
 import { stepKind } from '#model/shared-memory/step';
-import { actorStatus, actorWord, type Control, endReason, RESUMED, runState, word } from './control.ts';
+import { actorStatus, actorWord, type Control, detailBit, endReason, RESUMED, runState, word } from './control.ts';
 import { say } from './mail.ts';
 import type { Scheduler } from './schedulers/scheduler.ts';
 
@@ -118,8 +119,7 @@ export class Baton {
     const { words, me } = this;
     const enabled = this.enabled();
     if (enabled === 0) this.abort(endReason.deadlock);
-    const costs =
-      goes && kind !== stepKind.yield && (enabled & (1 << me)) !== 0 && this.who.hardware[me] === false;
+    const costs = goes && kind !== stepKind.yield && (enabled & (1 << me)) !== 0 && this.who.hardware[me] === false;
     const next = this.scheduler.pick(me, enabled, costs, words[word.events] as number, kind);
     if (next < 0) this.abort(endReason.givenUp);
     words[word.enabled] = enabled;
@@ -134,13 +134,13 @@ export class Baton {
     const { words, control } = this;
     const index = words[word.events] as number;
     if (index >= (words[word.limit] as number)) this.abort(endReason.limit);
-    if (words[word.detail] !== 0) this.who.describe();
+    if (((words[word.detail] as number) & detailBit.changes) !== 0) this.who.describe();
     const event = kind + 256 * this.me;
     control.eventKinds[index] = event;
     control.eventWheres[index] = where;
     control.eventEnabled[index] = words[word.enabled] as number;
     words[word.events] = index + 1;
-    const low = (where | 0) ^ Math.imul(event, 0x9e3779b1);
+    const low = (where | 0) ^ Math.imul((where / 2 ** 32) | 0, 0x27d4eb2f) ^ Math.imul(event, 0x9e3779b1);
     words[word.hashLow] = Math.imul((words[word.hashLow] as number) ^ low, 0x01000193);
     const high = Math.imul((words[word.hashHigh] as number) ^ (low + index), 0x85ebca6b);
     words[word.hashHigh] = high ^ (high >>> 15);

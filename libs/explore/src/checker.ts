@@ -1,8 +1,8 @@
 // What was wrong with a schedule: what its actors said, how it ended, and what the state invariants say now that nobody runs.
-import { checkInvariants } from '#model/invariants/check';
 import { endReason } from './control.ts';
 import { waitForGraph } from './deadlock.ts';
 import { repetition } from './repetition.ts';
+import type { StateCheck } from './state-check.ts';
 import type { Trace } from './trace.ts';
 import type { Played, Troupe } from './troupe.ts';
 
@@ -26,8 +26,8 @@ export class ActorFailed extends Error {
   }
 }
 
-/** `states`: check the state invariants too. */
-export function findingsOf(troupe: Troupe, played: Played, trace: () => Trace, states: boolean): Finding[] {
+/** `states`: checks the state invariants too. */
+export function findingsOf(troupe: Troupe, played: Played, trace: () => Trace, states: StateCheck | null): Finding[] {
   const findings: Finding[] = [];
   for (const said of played.said) {
     if (said.is === 'violation') {
@@ -42,8 +42,8 @@ export function findingsOf(troupe: Troupe, played: Played, trace: () => Trace, s
     findings.push({ invariant: 'noWaitForCycle', text: waitForGraph(troupe), at, actor });
   } else if (played.reason === endReason.limit) {
     findings.push({ invariant: 'callsMakeProgress', text: repetition(trace(), actor, troupe.names), at, actor });
-  } else if (played.reason === endReason.all && states) {
-    for (const { invariant, text } of checkInvariants(troupe.host)) findings.push({ invariant, text, at, actor: -1 });
+  } else if (played.reason === endReason.all && states !== null) {
+    for (const { invariant, text } of states.violations()) findings.push({ invariant, text, at, actor: -1 });
   }
   return findings;
 }

@@ -30,14 +30,25 @@ export const word = {
   failAt: 12,
   mailBytes: 13,
   schedules: 14,
-  /** Bit 0: tell what every step changed. */
+  /** Bits of `detailBit`. */
   detail: 15,
   /** Who gave the schedule up. */
   culprit: 16,
 } as const;
 
+/** Tell what every step changed; tell what every operation was answered. */
+export const detailBit = { changes: 1, answers: 2 } as const;
+
 /** Words of an actor. */
-export const actorWord = { go: 0, status: 1, kind: 2, waitBuffer: 3, waitIndex: 4, waitExpected: 5, operations: 6 } as const;
+export const actorWord = {
+  go: 0,
+  status: 1,
+  kind: 2,
+  waitBuffer: 3,
+  waitIndex: 4,
+  waitExpected: 5,
+  operations: 6,
+} as const;
 
 export const runState = { idle: 0, running: 1, aborting: 2, attach: 3 } as const;
 export const actorStatus = { notStarted: 0, ready: 1, blocked: 2, finished: 3 } as const;

@@ -2,6 +2,7 @@
 // known by where it leaves the default; what has been played tells what else there is to play. With the reduction on, only
 // what its trace shows may make a difference (reduction.ts).
 import type { Finding } from './checker.ts';
+import { endReason } from './control.ts';
 import type { Player, Shown } from './player.ts';
 import { turnsOf } from './reduction.ts';
 import { type Deviations, defaultActor, deviation, deviationIndex } from './schedule.ts';
@@ -27,8 +28,9 @@ export interface ExhaustiveResult {
   readonly first: number;
 }
 
-/** After the first violation, so many schedules are looked at for a shorter one. */
+/** After the first violation, so many schedules are looked at for a shorter one, and so long. */
 const MORE = 2000;
+const MORE_MS = 1000;
 
 /** Events until a schedule showed it. */
 export const stepsTo = (shown: Shown, wanted: (finding: Finding) => boolean): number =>
@@ -53,17 +55,20 @@ export class ExhaustiveSearch {
     let shown: Shown | null = null;
     let first = 0;
     let until = Number.POSITIVE_INFINITY;
+    let latest = Number.POSITIVE_INFINITY;
     let complete = -1;
     for (let preemptions = 0; preemptions <= options.bound && shown === null; preemptions++) {
       this.waiting[preemptions] ??= [];
       const list = this.waiting[preemptions] as Deviations[];
       for (let next = list.pop(); next !== undefined; next = list.pop()) {
-        if (player.exhausted || player.schedules >= until) return { shown, counts: this.counts, complete, first };
+        if (player.exhausted || player.schedules >= until || performance.now() > latest)
+          return { shown, counts: this.counts, complete, first };
         const found = this.playOne(next);
         if (found === null) continue;
         if (shown === null) {
           first = player.schedules;
           until = first + MORE;
+          latest = performance.now() + MORE_MS;
         }
         if (shown === null || stepsTo(found, options.wanted) < stepsTo(shown, options.wanted)) shown = found;
       }
@@ -78,9 +83,16 @@ export class ExhaustiveSearch {
     const result = player.playChoices(deviations, options.playing);
     for (const { invariant } of result.findings) this.counts.set(invariant, (this.counts.get(invariant) ?? 0) + 1);
     const trace = player.trace();
+    // One that does not end has no last place to leave it at.
+    if (result.played.reason === endReason.limit) return this.shownBy(result);
     if (options.reduce) this.addTurns(trace, deviations);
     else this.addAll(trace, deviations);
-    return result.findings.some(options.wanted) ? player.shown(result, options.playing ?? {}) : null;
+    return this.shownBy(result);
+  }
+
+  private shownBy(result: ReturnType<Player['play']>): Shown | null {
+    const { wanted, playing = {} } = this.options;
+    return result.findings.some(wanted) ? this.player.shown(result, playing) : null;
   }
 
   /** Whatever else could have been chosen after the last deviation: so every schedule is put on the list once. */
@@ -95,10 +107,18 @@ export class ExhaustiveSearch {
   }
 
   private addTurns(trace: Trace, deviations: Deviations): void {
-    for (const { index, actor } of turnsOf(trace, this.player.troupe.names.length)) {
+    const last = deviations.at(-1);
+    const turns = turnsOf(trace, this.player.troupe.names.length, last === undefined ? 0 : deviationIndex(last));
+    let prefix: Deviations = [];
+    let name = '';
+    for (let turn = turns.indexOf(1), kept = 0; turn >= 0; turn = turns.indexOf(1, turn + 1)) {
+      const [index, actor] = [turn >> 3, turn & 7];
       if (actor === trace.actor(index) || actor === defaultActor(trace, index)) continue;
-      const prefix = deviations.filter((d) => deviationIndex(d) < index);
-      const key = `${prefix.join()},${deviation(index, actor)}`;
+      while (kept < deviations.length && deviationIndex(deviations[kept] as number) < index) {
+        prefix = deviations.slice(0, ++kept);
+        name = prefix.join();
+      }
+      const key = `${name},${turn}`;
       if (this.known.has(key)) continue;
       this.known.add(key);
       this.add(trace, prefix, index, actor);

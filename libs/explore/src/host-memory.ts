@@ -52,13 +52,14 @@ export class HostMemory {
 
   /** A big buffer that changed is copied from now on. Throws when schedules may have run on what others left in it. */
   checkBig(): void {
-    for (const [index, { live, saved, name }] of this.big.entries()) {
-      if (Buffer.compare(live, saved) === 0) continue;
-      if (this.restored > FIRST_LOOKS) throw new Error(`schedules changed '${name}', which was not set back between them`);
-      this.parts.push({ live, saved });
-      this.big.splice(index, 1);
-      live.set(saved);
-      return this.checkBig();
+    const changed = this.big.filter(({ live, saved }) => Buffer.compare(live, saved) !== 0);
+    for (const part of changed) {
+      if (this.restored > FIRST_LOOKS) {
+        throw new Error(`schedules changed '${part.name}', which was not set back between them`);
+      }
+      this.parts.push(part);
+      this.big.splice(this.big.indexOf(part), 1);
+      part.live.set(part.saved);
     }
   }
 

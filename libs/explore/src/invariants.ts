@@ -20,6 +20,8 @@ export const harms = {
   newOwnerReadsNothingOld: "a frame's new owner finds nothing of what the old one wrote",
   noWriteLost: 'what was written to a page is there until somebody else writes',
   reservedPagesAreAlwaysReachable: 'a device reaches its reserved pages at every moment',
+  xenAccessHoldsAReference:
+    'Xen reads and writes guest memory only while a lock or a reference keeps the frame with its owner',
   noWriteLandsInAPageGivenUp: 'once giving a page up has returned, nobody of the domain writes to its frame',
 } as const;
 

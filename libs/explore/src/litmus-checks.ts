@@ -31,23 +31,25 @@ class Checks {
   invariant(name: unknown, where: string): void {
     if (typeof name === 'string' && this.known.has(name)) return;
     const close = typeof name === 'string' ? closestName(name, [...this.known]) : undefined;
-    const remedy = close === undefined ? `name one there is (${NAMES}), or declare it under invariants` : `did you mean ${close}?`;
+    const remedy =
+      close === undefined ? `name one there is (${NAMES}), or declare it under invariants` : `did you mean ${close}?`;
     this.add(`${where}: there is no invariant ${String(name)}`, remedy, String(name));
   }
 }
 
 /** Throws an OperatorError with all that is wrong. `source` is the file's text. */
 export function checkLitmus(file: string, source: string, test: unknown): void {
-  const own = isObject(test) && isObject(test['invariants']) ? Object.keys(test['invariants']) : [];
+  const own = isObject(test) && isObject(test.invariants) ? Object.keys(test.invariants) : [];
   const checks = new Checks(file, source, own);
   if (!isObject(test)) checks.add('its default export is no litmus test', 'write `export default litmus({ … })`');
   else {
     for (const field of ['title', 'source']) {
       if (typeof test[field] !== 'string') checks.add(`it has no ${field}`, `add a ${field}: one sentence`);
     }
-    if (typeof test['start'] !== 'function') checks.add('it has no start', 'add start(s) { … } that builds what the actors need');
-    checkActors(checks, test['actors'], 'actors');
-    checkNever(checks, test['never']);
+    if (typeof test.start !== 'function')
+      checks.add('it has no start', 'add start(s) { … } that builds what the actors need');
+    checkActors(checks, test.actors, 'actors');
+    checkNever(checks, test.never);
     checkVariants(checks, test);
   }
   const [first, ...others] = checks.problems;
@@ -68,13 +70,18 @@ function checkActors(checks: Checks, actors: unknown, where: string): void {
     }
     const list = Array.isArray(does) ? does : [does];
     if (list.length === 0 || list.length > 31 || list.some((one) => typeof one !== 'function')) {
-      checks.add(`${where}.${name}: it does nothing that can be called`, 'write does(w, names) { … }, or a list of 1 to 31 functions', name);
+      checks.add(
+        `${where}.${name}: it does nothing that can be called`,
+        'write does(w, names) { … }, or a list of 1 to 31 functions',
+        name,
+      );
     }
   }
 }
 
 function checkNever(checks: Checks, never: unknown): void {
-  if (!Array.isArray(never) || never.length === 0) checks.add('never names no invariant', `name what must never be broken; ${NAMES}`);
+  if (!Array.isArray(never) || never.length === 0)
+    checks.add('never names no invariant', `name what must never be broken; ${NAMES}`);
   else for (const name of never) checks.invariant(name, 'never');
 }
 
@@ -88,10 +95,11 @@ function checkVariants(checks: Checks, test: Loose): void {
     const where = `variants.${name}`;
     if (!isObject(variant)) checks.add(`${where} is no variant`, 'write { what, expect }', name);
     else {
-      if (typeof variant['what'] !== 'string') checks.add(`${where} does not say what it is`, 'add what: one sentence', name);
-      checkExpectation(checks, variant['expect'], where, name);
-      checkPolicies(checks, variant['policies'], where);
-      if (variant['actors'] !== undefined) checkReplaced(checks, variant['actors'], test['actors'], where);
+      if (typeof variant.what !== 'string')
+        checks.add(`${where} does not say what it is`, 'add what: one sentence', name);
+      checkExpectation(checks, variant.expect, where, name);
+      checkPolicies(checks, variant.policies, where);
+      if (variant.actors !== undefined) checkReplaced(checks, variant.actors, test.actors, where);
     }
   }
 }
@@ -108,7 +116,11 @@ function checkPolicies(checks: Checks, policies: unknown, where: string): void {
   for (const key of Object.keys(isObject(policies) ? policies : {})) {
     if (Object.hasOwn(defaultPolicies, key)) continue;
     const close = closestName(key, Object.keys(defaultPolicies));
-    checks.add(`${where}: there is no policy ${key}`, close === undefined ? 'see docs/policies.md' : `did you mean ${close}?`, key);
+    checks.add(
+      `${where}: there is no policy ${key}`,
+      close === undefined ? 'see docs/policies.md' : `did you mean ${close}?`,
+      key,
+    );
   }
 }
 

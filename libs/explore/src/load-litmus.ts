@@ -11,7 +11,9 @@ function joinImports(): void {
   hooked = true;
   registerHooks({
     resolve: (specifier, context, next) =>
-      /^#(explore|model)\//.test(specifier) ? next(specifier, { ...context, parentURL: import.meta.url }) : next(specifier, context),
+      /^#(explore|model)\//.test(specifier)
+        ? next(specifier, { ...context, parentURL: import.meta.url })
+        : next(specifier, context),
   });
 }
 

@@ -33,10 +33,20 @@ export interface SaidLine {
 export interface SaidChanges {
   readonly is: 'changes';
   readonly of: number;
+  readonly actor: number;
   readonly changes: readonly string[];
+  /** Locks that the actor of it holds now. */
+  readonly held: string;
 }
 
-export type Said = SaidViolation | SaidError | SaidLine | SaidChanges;
+/** What an operation was answered. */
+export interface SaidAnswer {
+  readonly is: 'answer';
+  readonly actor: number;
+  readonly text: string;
+}
+
+export type Said = SaidViolation | SaidError | SaidLine | SaidChanges | SaidAnswer;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

@@ -4,7 +4,7 @@ import { dmaCpu, Host, type HostShared, type Platform } from '#model/host';
 import { errno } from '#model/hypercall/errno';
 import { installSeam, type StepKindName, stepKind } from '#model/shared-memory/step';
 import { Baton } from './baton.ts';
-import { actorWord, type Control, word } from './control.ts';
+import { actorWord, type Control, detailBit, word } from './control.ts';
 import type { Actor, Litmus, Names, Operation } from './litmus.ts';
 import { say } from './mail.ts';
 import { Narrator } from './narrator.ts';
@@ -33,7 +33,8 @@ const fallibleKinds: Partial<Record<StepKindName, number>> = {
   refTake: errno.EINVAL,
   deviceTlbFlush: errno.ETIMEDOUT,
 };
-const fallible: (number | undefined)[] = [];
+/** By kind. */
+export const fallible: (number | undefined)[] = [];
 for (const [kind, error] of Object.entries(fallibleKinds)) fallible[stepKind[kind as StepKindName]] = error;
 
 let baton: Baton | null = null;
@@ -64,7 +65,8 @@ export function cpusOf(actors: readonly (readonly [string, Actor<Names>])[], sha
   return actors.map(([, { kind }]) => (kind === 'software' ? software++ : dmaCpu(shared.config, hardware++)));
 }
 
-export const operationsOf = ({ does }: Actor<Names>): readonly Operation<Names>[] => (typeof does === 'function' ? [does] : does);
+export const operationsOf = ({ does }: Actor<Names>): readonly Operation<Names>[] =>
+  typeof does === 'function' ? [does] : does;
 
 export class Part {
   readonly scheduler: Scheduler;
@@ -75,6 +77,7 @@ export class Part {
   private readonly cpu: number;
   private readonly control: Control;
   private readonly baton: Baton;
+  private readonly narrator: Narrator | null;
   private world: World;
 
   constructor(test: Litmus, spec: PartSpec, control: Control, index: number) {
@@ -90,7 +93,7 @@ export class Part {
     this.control = control;
     this.world = this.makeWorld();
     this.scheduler = makeScheduler(spec.scheduler, control, actors.length);
-    const narrator = spec.before === null ? null : new Narrator(this.world.host, spec.before, control);
+    this.narrator = spec.before === null ? null : new Narrator(this.world.host, spec.before, control, cpus);
     this.baton = new Baton(
       control,
       {
@@ -100,7 +103,7 @@ export class Part {
         lockTable: this.world.host.lockTable,
         buffers: Object.values(spec.shared.buffers),
         fallible,
-        describe: () => narrator?.tell(),
+        describe: () => this.tell(),
       },
       this.scheduler,
     );
@@ -110,12 +113,21 @@ export class Part {
     const { control, index } = this;
     const platform: Platform = {
       printk: (text) => {
-        if (control.get(word.detail) !== 0) say(control, { is: 'line', actor: index, at: control.get(word.events), text });
+        if ((control.get(word.detail) & detailBit.changes) !== 0)
+          say(control, { is: 'line', actor: index, at: control.get(word.events), text });
       },
       violation: (v) => say(control, { is: 'violation', actor: index, at: control.get(word.events), ...v }),
     };
     const host = new Host(this.shared, this.cpu, platform);
-    return new World(host, this.actor.kind === 'hardware' ? this.cpu - this.shared.config.pcpus : -1);
+    const observe = (text: string): void => {
+      if ((control.get(word.detail) & detailBit.answers) !== 0) say(control, { is: 'answer', actor: index, text });
+    };
+    return new World(host, this.actor.kind === 'hardware' ? this.cpu - this.shared.config.pcpus : -1, observe);
+  }
+
+  /** What the last step changed, when detail is wanted. */
+  tell(): void {
+    this.narrator?.tell();
   }
 
   /** Waits to be called. */

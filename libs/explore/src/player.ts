@@ -3,6 +3,7 @@
 import { type Finding, findingsOf } from './checker.ts';
 import type { Deviations } from './schedule.ts';
 import { eraseChoices, writeChoices } from './schedule.ts';
+import { StateCheck } from './state-check.ts';
 import { Trace } from './trace.ts';
 import type { Played, Playing, Troupe } from './troupe.ts';
 
@@ -21,8 +22,8 @@ export interface Limits {
 
 export class Player {
   readonly troupe: Troupe;
-  /** Whether the state invariants are checked after each schedule. */
-  readonly states: boolean;
+  /** null: state invariants are not looked at. */
+  private readonly states: StateCheck | null;
   readonly hashes = new Set<string>();
   schedules = 0;
   longest = 0;
@@ -32,7 +33,7 @@ export class Player {
 
   constructor(troupe: Troupe, states: boolean, limits: Limits) {
     this.troupe = troupe;
-    this.states = states;
+    this.states = states ? new StateCheck(troupe.host) : null;
     this.most = limits.schedules;
     this.ends = performance.now() + limits.seconds * 1000;
   }

@@ -1,5 +1,5 @@
 // Why a schedule did not end: the cycle of steps that an actor repeats, if it does.
-import { stepName } from './step-names.ts';
+import { describeKind } from './step-kinds.ts';
 import type { Trace } from './trace.ts';
 
 /** Cycles of more steps are not looked for. */
@@ -14,7 +14,7 @@ export function repetition(trace: Trace, actor: number, names: readonly string[]
   const name = names[actor] ?? '?';
   for (let period = 1; period <= Math.min(LONGEST, Math.floor(own.length / TIMES)); period++) {
     if (!repeats(trace, own, period)) continue;
-    const steps = own.slice(-period).map((i) => stepName(trace.kind(i)));
+    const steps = own.slice(-period).map((i) => describeKind(trace.kind(i)));
     const shown = steps.length > 12 ? [...steps.slice(0, 12), `… ${steps.length} in all`] : steps;
     return `${name} repeats the same steps without an end: ${shown.join(', ')}`;
   }

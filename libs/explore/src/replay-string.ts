@@ -30,7 +30,9 @@ export class ReplayStringError extends Error {
 
 /** Characters that a shell or the separator would take for something else are written as in an address. */
 const escaped = (text: string): string =>
-  text.replace(/[^A-Za-z0-9_./-]/g, (c) => [...new TextEncoder().encode(c)].map((b) => `%${b.toString(16).padStart(2, '0')}`).join(''));
+  text.replace(/[^A-Za-z0-9_./-]/gu, (c) =>
+    [...new TextEncoder().encode(c)].map((b) => `%${b.toString(16).padStart(2, '0')}`).join(''),
+  );
 
 export function formatReplay({ path, variant, runs, hash, failAt, operations }: Recorded): string {
   const parts = [VERSION, escaped(path), escaped(variant), runs, hash];
@@ -58,7 +60,10 @@ export function parseReplay(text: string): Recorded {
   for (const part of rest) {
     if (/^f\d+$/.test(part)) failAt = Number(part.slice(1));
     else if (/^o[0-9a-z]+(\.[0-9a-z]+)*$/.test(part)) {
-      operations = part.slice(1).split('.').map((mask) => Number.parseInt(mask, 36) | 0);
+      operations = part
+        .slice(1)
+        .split('.')
+        .map((mask) => Number.parseInt(mask, 36) | 0);
     } else bad(`'${part}' is not known`);
   }
   return {

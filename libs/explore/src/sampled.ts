@@ -24,7 +24,8 @@ export function sample(player: Player, options: SampledOptions): SampledResult {
     const playing = { ...options.playing, seed };
     const result = player.play(playing);
     for (const { invariant } of result.findings) counts.set(invariant, (counts.get(invariant) ?? 0) + 1);
-    if (result.findings.some(options.wanted)) return { shown: player.shown(result, playing), counts, first: player.schedules };
+    if (result.findings.some(options.wanted))
+      return { shown: player.shown(result, playing), counts, first: player.schedules };
   }
   return { shown: null, counts, first: 0 };
 }

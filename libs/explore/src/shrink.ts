@@ -58,7 +58,12 @@ export class Shrinker {
   private fewerPreemptions(found: Shown): Shown {
     const { preemptions } = this.length(found);
     const { playing } = found;
-    const search = new ExhaustiveSearch(this.player, { bound: preemptions, reduce: true, playing, wanted: this.wanted });
+    const search = new ExhaustiveSearch(this.player, {
+      bound: preemptions,
+      reduce: true,
+      playing,
+      wanted: this.wanted,
+    });
     const { shown } = search.run();
     return shown !== null && this.shorter(shown, found) ? shown : found;
   }
@@ -66,11 +71,11 @@ export class Shrinker {
   /** Leaves switches out, and moves each to and fro, while that helps. */
   private moved(found: Shown): Shown {
     let best = found;
-    for (let tries = 0, better = true; better && tries < MOVES; ) {
+    for (let tries = 0, better = true; better && tries < MOVES && !this.player.exhausted; ) {
       better = false;
       const end = stepsTo(best, this.wanted);
       for (const candidate of this.candidates(deviationsOf(best.trace, end))) {
-        if (++tries > MOVES) break;
+        if (++tries > MOVES || this.player.exhausted) break;
         const shown = this.attempt(candidate, best);
         if (shown === null) continue;
         best = shown;
@@ -111,7 +116,12 @@ export class Shrinker {
         const operations = masks.with(actor, mask & ~(1 << operation));
         const { preemptions } = this.length(best);
         const playing = { ...best.playing, operations };
-        const search = new ExhaustiveSearch(this.player, { bound: preemptions, reduce: true, playing, wanted: this.wanted });
+        const search = new ExhaustiveSearch(this.player, {
+          bound: preemptions,
+          reduce: true,
+          playing,
+          wanted: this.wanted,
+        });
         const { shown } = search.run();
         if (shown !== null && this.shorter(shown, best)) best = shown;
       }

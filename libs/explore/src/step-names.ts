@@ -1,7 +1,55 @@
-// Step kinds by number: for whoever tells a person what happened.
-import { stepKind } from '#model/shared-memory/step';
+// A step in words: its kind and what it is about, with the names of locks, domains, frames and devices.
+import { formatSbdf } from '#model/frames/addresses';
+import type { Host } from '#model/host';
+import type { StepKindName } from '#model/shared-memory/step';
+import { SLOTS_PER_TABLE } from '#model/shared-memory/table-pages';
 import { RESUMED } from './control.ts';
+import { describeKind, stepKindName } from './step-kinds.ts';
 
-const names = new Map<number, string>(Object.entries(stepKind).map(([name, kind]) => [kind, name]));
+const hex = (n: number): string => n.toString(16);
 
-export const stepName = (kind: number): string => (kind === RESUMED ? 'goes on' : (names.get(kind) ?? `step ${kind}`));
+/** What the number beside each kind of step is. */
+const subjects: Readonly<Partial<Record<StepKindName, (h: Host, where: number) => string>>> = {
+  lock: (h, where) => h.lockTable.nameOf(where),
+  tryLock: (h, where) => h.lockTable.nameOf(where),
+  unlock: (h, where) => h.lockTable.nameOf(where),
+  p2mRead: (_, where) => `gfn ${hex(where)}`,
+  p2mWrite: (_, where) => `gfn ${hex(where)}`,
+  count: (_, where) => `gfn ${hex(where)}`,
+  guestAccess: (_, where) => `gfn ${hex(where)}`,
+  m2pWrite: (_, where) => `mfn ${hex(where)}`,
+  refTake: (_, where) => `mfn ${hex(where)}`,
+  refDrop: (_, where) => `mfn ${hex(where)}`,
+  frameFree: (_, where) => `mfn ${hex(where)}`,
+  scrub: (_, where) => `mfn ${hex(where)}`,
+  cacheAdd: (_, where) => `mfn ${hex(where)}`,
+  read: (_, where) => hex(where),
+  write: (_, where) => hex(where),
+  ptWrite: (_, where) => slotName(where),
+  ioWrite: (_, where) => slotName(where),
+  ptAlloc: (h, where) => `of d${h.slot(where).domid}`,
+  ptFree: (_, where) => `table ${where}`,
+  ctxWrite: (h, where) => formatSbdf(h.iommu.requesters.at(where).sbdf),
+  frameAlloc: (_, where) => `order ${where}`,
+  cpuFlush: (_, where) => `of d${where}`,
+  cpuFlushDefer: (_, where) => `of d${where}`,
+  cacheGet: (_, where) => `of d${where}`,
+  hypercall: (_, where) => `of d${where}`,
+  iotlbFlush: (_, where) => `iommu:${where}`,
+  waitFor: (_, where) => `DMA in flight on iommu:${where}`,
+  hwFlush: (_, where) => `iommu:${where}`,
+  deviceAttach: (h, where) => formatSbdf(h.iommu.device(where).sbdf),
+  deviceTlbFlush: (h, where) => formatSbdf(h.iommu.device(where).sbdf),
+  dma: (_, where) => `dfn ${hex(where)}`,
+  hwWalk: (_, where) => hex(where),
+  tlbFill: (_, where) => hex(where),
+};
+
+const slotName = (where: number): string => `table ${Math.floor(where / SLOTS_PER_TABLE)}[${where % SLOTS_PER_TABLE}]`;
+
+export function describeStep(h: Host, kind: number, where: number): string {
+  if (kind === RESUMED) return where < 0 ? 'goes on' : `has ${h.lockTable.nameOf(where)}`;
+  const name = stepKindName(kind);
+  const subject = name === undefined ? undefined : subjects[name];
+  return subject === undefined ? describeKind(kind) : `${describeKind(kind)} ${subject(h, where)}`;
+}

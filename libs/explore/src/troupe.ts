@@ -4,13 +4,16 @@ import { extname } from 'node:path';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { bootHost } from '#model/boot/boot-host';
 import { createHost, Host, mainCpu, type Platform } from '#model/host';
-import { actorStatus, actorWord, Control, MAX_EVENTS, runState, word } from './control.ts';
+import type { ModelPolicies } from '#model/host-config';
+import { actorStatus, actorWord, Control, detailBit, MAX_EVENTS, runState, word } from './control.ts';
 import { HostMemory } from './host-memory.ts';
 import type { Litmus, Names } from './litmus.ts';
 import { machineConfig } from './machine.ts';
 import { readMail, type Said } from './mail.ts';
-import { actorsOf, cpusOf, Part, type PartSpec } from './part.ts';
+import { actorsOf, cpusOf, fallible, Part, type PartSpec } from './part.ts';
 import type { SchedulerSpec } from './schedulers/make.ts';
+import type { Scheduler } from './schedulers/scheduler.ts';
+import { execArgvFor } from './thread-options.ts';
 import { Setup } from './world.ts';
 
 export interface ActorThreadData {
@@ -28,6 +31,14 @@ export interface Playing {
   /** Bit per operation, by actor; absent: all. */
   readonly operations?: readonly number[];
   readonly detail?: boolean;
+  readonly answers?: boolean;
+}
+
+export interface Attaching {
+  /** Changes can be told. */
+  readonly detail?: boolean;
+  /** Instead of the variant's. */
+  readonly policies?: Partial<ModelPolicies>;
 }
 
 /** How a schedule went. */
@@ -72,40 +83,50 @@ export class Troupe {
     const troupe = new Troupe(test);
     onControl(troupe.buffer);
     const entry = new URL(`./actor-thread${extname(import.meta.url)}`, import.meta.url);
-    const started = Object.keys(test.actors).slice(1).map((name, i) => {
-      const { port1, port2 } = new MessageChannel();
-      const workerData: ActorThreadData = { path, index: i + 1, control: troupe.buffer, port: port2 };
-      const worker = new Worker(entry, { workerData, transferList: [port2], name, stdin: false });
-      port1.unref();
-      troupe.workers.push({ worker, port: port1 });
-      return new Promise<void>((resolve, reject) => {
-        worker.once('message', () => resolve());
-        worker.once('error', reject);
-        worker.once('exit', () => reject(new Error(`the thread of ${name} ended`)));
+    const started = Object.keys(test.actors)
+      .slice(1)
+      .map((name, i) => {
+        const { port1, port2 } = new MessageChannel();
+        const workerData: ActorThreadData = { path, index: i + 1, control: troupe.buffer, port: port2 };
+        const worker = new Worker(entry, {
+          workerData,
+          transferList: [port2],
+          name,
+          stdin: false,
+          execArgv: execArgvFor(entry),
+        });
+        port1.unref();
+        troupe.workers.push({ worker, port: port1 });
+        return new Promise<void>((resolve, reject) => {
+          worker.once('message', () => resolve());
+          worker.once('error', reject);
+          worker.once('exit', () => reject(new Error(`the thread of ${name} ended`)));
+        });
       });
-    });
     await Promise.all(started);
     return troupe;
   }
 
   /** All threads take up their parts of a variant; the host is built and its memory remembered. */
-  attach(variant: string, scheduler: SchedulerSpec, detail = false): void {
+  attach(variant: string, scheduler: SchedulerSpec, { detail = false, policies: given = {} }: Attaching = {}): void {
     const { test, control } = this;
     const actors = actorsOf(test, variant);
     const { policies = {}, machine = {} } = test.variants[variant] ?? {};
     const hardware = actors.filter(([, { kind }]) => kind === 'hardware').length;
-    const given = { ...test.machine, ...machine };
-    const config = machineConfig(given, policies, actors.length - hardware, hardware);
+    const wanted = { ...test.machine, ...machine };
+    const config = machineConfig(wanted, { ...policies, ...given }, actors.length - hardware, hardware);
     const shared = createHost(config);
     const silent: Platform = { printk: () => {}, violation: () => {} };
     this.host = new Host(shared, mainCpu(config), silent);
     this.names = actors.map(([name]) => name);
     this.cpus = cpusOf(actors, shared);
     this.hardware = actors.map(([, { kind }]) => kind === 'hardware');
-    const names = this.build(given.dom0Pages ?? 0);
+    const names = this.build(wanted.dom0Pages ?? 0);
     this.memory = new HostMemory(this.host);
     const before = detail ? HostMemory.copy(shared) : null;
     const spec: PartSpec = { variant, shared, before, control: this.buffer, names, scheduler };
+    control.scheduler.fill(0);
+    control.schedulerDoubles.fill(0);
     Atomics.store(control.words, word.live, 0);
     Atomics.store(control.words, word.run, runState.attach);
     this.part = new Part(test, spec, control, 0);
@@ -116,6 +137,15 @@ export class Troupe {
     this.waitForLive(this.workers.length);
     control.words[word.run] = runState.idle;
     control.words[word.live] = 0;
+  }
+
+  fallible(kind: number): boolean {
+    return fallible[kind] !== undefined;
+  }
+
+  /** The coordinator's own scheduler object. */
+  get scheduler(): Scheduler | null {
+    return this.part?.scheduler ?? null;
   }
 
   private build(dom0Pages: number): Names {
@@ -151,12 +181,14 @@ export class Troupe {
     memory.restore();
     const actors = this.names.length;
     part.scheduler.begin(playing.seed ?? 0);
-    for (const at of [word.events, word.preemptions, word.finished, word.reason, word.hashLow, word.hashHigh]) words[at] = 0;
+    for (const at of [word.events, word.preemptions, word.finished, word.reason, word.hashLow, word.hashHigh])
+      words[at] = 0;
     words[word.limit] = MAX_EVENTS;
     words[word.fallible] = 0;
     words[word.failAt] = playing.failAt ?? -1;
     words[word.mailBytes] = 0;
-    words[word.detail] = playing.detail === true ? 1 : 0;
+    words[word.detail] =
+      (playing.detail === true ? detailBit.changes : 0) | (playing.answers === true ? detailBit.answers : 0);
     for (let actor = 0; actor < actors; actor++) {
       words[control.actor(actor) + actorWord.go] = 0;
       words[control.actor(actor) + actorWord.status] = actorStatus.notStarted;
@@ -177,6 +209,7 @@ export class Troupe {
     }
     if (words[word.run] === runState.aborting) this.waitForLive(0);
     words[word.run] = runState.idle;
+    if (playing.detail === true) part.tell();
     return this.outcome();
   }
 

@@ -1,7 +1,7 @@
 // What the author of a litmus test works with: hypercalls of a domain, DMA of a device, and a few ways to get a start. All of it
 // is the model's own code; this file only calls it, resumes continuations, and says what an actor found to be wrong.
 import type { Domain } from '#model/domain/domain';
-import { formatSbdf, type Sbdf } from '#model/frames/addresses';
+import { formatSbdf, type Mfn, type Sbdf } from '#model/frames/addresses';
 import type { Host } from '#model/host';
 import type { AnswerOf, Call, CallOf, OpName } from '#model/hypercall/calls';
 import { type ContinuationState, runCall } from '#model/hypercall/dispatch';
@@ -22,12 +22,14 @@ export class World {
   /** The host, as this actor's CPU sees it. */
   readonly host: Host;
   private readonly dmaThread: number;
+  private readonly observe: (text: string) => void;
   private engine: DmaThread;
   private transactions = 0;
 
-  /** `dmaThread`: of a piece of hardware, else -1. */
-  constructor(host: Host, dmaThread: number) {
+  /** `dmaThread`: of a piece of hardware, else -1. `observe` is told what each operation was answered. */
+  constructor(host: Host, dmaThread: number, observe: (text: string) => void = () => {}) {
     this.host = host;
+    this.observe = observe;
     this.dmaThread = dmaThread;
     this.engine = new DmaThread(host, Math.max(0, dmaThread));
   }
@@ -56,8 +58,12 @@ export class World {
     for (let slice = 0; slice < SLICES_MAX; slice++) {
       const outcome = runCall(this.host, caller, call as Call, state); // a CallOf<N> is a Call
       runQueuedFrees(this.host);
-      if (outcome.end === 'done') return outcome.answer as AnswerOf<N>; // the dispatcher answers in kind
-      if (outcome.end === 'blocked') throw new UnexpectedAnswer(`${call.op} of d${from} is held: ${JSON.stringify(outcome.on)}`);
+      if (outcome.end === 'done') {
+        this.observe(`${call.op} → ${JSON.stringify(outcome.answer)}`);
+        return outcome.answer as AnswerOf<N>; // the dispatcher answers in kind
+      }
+      if (outcome.end === 'blocked')
+        throw new UnexpectedAnswer(`${call.op} of d${from} is held: ${JSON.stringify(outcome.on)}`);
       state = outcome.state;
       step(stepKind.yield, domain.domid);
     }
@@ -71,10 +77,18 @@ export class World {
    * One page read or written by a device, through IOTLB and tables. 0, or the fault reason; with `fault` a fault is a violation
    * of that invariant.
    */
-  dma(device: Sbdf, dfn: number, kind: 'r' | 'w', rest: { readonly tag?: number; readonly fault?: string } = {}): number {
+  dma(
+    device: Sbdf,
+    dfn: number,
+    kind: 'r' | 'w',
+    rest: { readonly tag?: number; readonly fault?: string } = {},
+  ): number {
     // A request that follows another one may come at any time after it.
     if (this.transactions++ > 0) step(stepKind.yield, dfn);
     const reason = this.engine.transaction(device, dfn, kind, rest.tag ?? 1);
+    this.observe(
+      `DMA ${kind} dfn ${dfn.toString(16)} → ${reason === 0 ? `done${kind === 'r' ? `, ${this.engine.tag}` : ''}` : `fault ${reason}`}`,
+    );
     if (reason !== 0 && rest.fault !== undefined) {
       const name = Object.entries(faultReason).find(([, code]) => code === reason)?.[0] ?? 'unknown';
       const text =
@@ -85,13 +99,35 @@ export class World {
     return reason;
   }
 
+  /** Who has the device: a domain's number, or -1. */
+  ownerOf(device: Sbdf): number {
+    step(stepKind.read, device);
+    return this.host.iommu.ownerOf(this.host.iommu.deviceIndex(device));
+  }
+
+  /** Xen writes to a frame of guest memory that it has translated to: it must still be the domain's. */
+  xenWrite(domid: number, m: Mfn, tag: number): void {
+    const { frames } = this.host;
+    step(stepKind.write, m);
+    const owner = frames.ownerOf(m);
+    const whose = owner < 0 ? 'nobody' : `d${owner}`;
+    const text = `Xen writes to mfn ${m.toString(16)} for d${domid}, but it belongs to ${whose} now`;
+    this.require(owner === domid, 'xenAccessHoldsAReference', text, { mfn: m, owner });
+    Atomics.store(frames.tag, m, tag);
+  }
+
   /** What the last DMA read found. */
   get tag(): number {
     return this.engine.tag;
   }
 
   /** Says that an invariant does not hold, unless it does. */
-  require(holds: boolean, invariant: string, text: string, evidence: Readonly<Record<string, number | string>> = {}): void {
+  require(
+    holds: boolean,
+    invariant: string,
+    text: string,
+    evidence: Readonly<Record<string, number | string>> = {},
+  ): void {
     if (!holds) this.host.platform.violation({ invariant, text, evidence });
   }
 
@@ -151,7 +187,11 @@ export class Setup extends World {
     for (let at = gfn; at < gfn + pages; ) {
       const order = at % 512 === 0 && gfn + pages - at >= 512 ? 9 : 0;
       const extents = { start: at, count: 1 };
-      this.expect(this.call(0, { op: 'populate_physmap', domid, order, memFlags, extents }).rc, 1, `populate gfn ${at}`);
+      this.expect(
+        this.call(0, { op: 'populate_physmap', domid, order, memFlags, extents }).rc,
+        1,
+        `populate gfn ${at}`,
+      );
       at += 2 ** order;
     }
   }

@@ -20,6 +20,8 @@ export interface Chapter {
 export interface SequenceOptions {
   /** Messages drawn at most, shared evenly by the chapters; a note stands for each row left out. */
   readonly limit?: number;
+  /** What `tsUs` counts: microseconds (the default), or steps of a schedule, from 1. */
+  readonly counts?: 'us' | 'steps';
 }
 
 const ARROWS = { call: '->>', reply: '-->>', event: '-)', fault: '-x' } as const;
@@ -41,6 +43,7 @@ function plain(text: string): string {
 const plainActor = (name: string): string => plain(name).replaceAll(':', '#58;');
 
 const ms = (us: number): string => `${(us / 1000).toFixed(3)} ms`;
+const step = (n: number): string => `step ${n}`;
 
 /** Which of a chapter's messages are drawn, when `room` are: half of the room for its two ends, half for faults and what led to them. */
 function drawn(messages: readonly MessageRecord[], room: number): readonly boolean[] {
@@ -76,7 +79,7 @@ export function sequenceDiagram(chapters: readonly Chapter[], options: SequenceO
   const over = ids.size > 1 ? `a0,a${ids.size - 1}` : 'a0';
   for (const { title, messages, chosen } of shown) {
     if (chapters.length > 1) lines.push(`  Note over ${over}: ${plain(title)}`);
-    lines.push(...chapterLines(messages, chosen, ids, over));
+    lines.push(...chapterLines(messages, chosen, ids, over, options.counts === 'steps' ? step : ms));
   }
   return `${lines.join('\n')}\n`;
 }
@@ -86,6 +89,7 @@ function chapterLines(
   chosen: readonly boolean[],
   ids: ReadonlyMap<string, string>,
   over: string,
+  time: (ts: number) => string,
 ): string[] {
   const lines: string[] = [];
   let cut: MessageRecord[] = [];
@@ -97,11 +101,13 @@ function chapterLines(
     const [first] = cut;
     if (first) {
       const to = cut.at(-1)?.tsUs ?? first.tsUs;
-      lines.push(`  Note over ${over}: ${cut.length} messages between ${ms(first.tsUs)} and ${ms(to)} are cut here`);
+      lines.push(
+        `  Note over ${over}: ${cut.length} messages between ${time(first.tsUs)} and ${time(to)} are cut here`,
+      );
       cut = [];
     }
     const { from, to, kind, tsUs, label } = message;
-    lines.push(`  ${ids.get(from)}${ARROWS[kind]}${ids.get(to)}: ${ms(tsUs)} ${plain(label)}`);
+    lines.push(`  ${ids.get(from)}${ARROWS[kind]}${ids.get(to)}: ${time(tsUs)} ${plain(label)}`);
   }
   return lines;
 }

@@ -75,10 +75,59 @@ export const knobs = {
     meaning: 'whether devices that can keep translations in a TLB of their own (ATS) do so',
     since: 'now',
   },
+  'special-entries': {
+    values: ['protected', 'replaceable'],
+    meaning:
+      'whether calls of a guest or its device model can replace identity and MMIO entries: no, or as before XSA-378',
+    since: 'now',
+  },
+  'rmrr-identity': {
+    values: ['p2m', 'iommu-only'],
+    meaning:
+      'where reserved regions are mapped 1:1: in the p2m, or as in 2014 only in the IOMMU’s own tables (nowhere if shared)',
+    since: 'now',
+  },
+  lock: {
+    values: ['whole-op', 'per-batch'],
+    meaning: 'how long lending and revoking hold the p2m lock: over all pages of a call, or over a batch of them',
+    since: 'now',
+  },
+  'lock.batch': {
+    values: ['64', '1', '8', '512'],
+    meaning: 'pages of a batch where `lock` is per-batch',
+    since: 'now',
+  },
+  'lend.shared-tables': {
+    values: ['refuse', 'allow'],
+    meaning:
+      "whether memory may be lent to a domain whose devices walk the CPU's tables: their accesses cannot fault and be replayed",
+    since: 'now',
+  },
   share: { values: ['grant', 'foreign', 'lend', 'fixed-blob'], meaning: 'how memory is shared', since: 'later' },
   mapping: { values: ['notifier', 'pin'], meaning: 'how a kernel keeps user memory mapped', since: 'later' },
-  mediated: { values: ['C', 'A', 'B'], meaning: 'design of the mediated GPU', since: 'later' },
-  lock: { values: ['whole-op', 'per-batch'], meaning: 'how long the p2m lock is held', since: 'later' },
+  mediated: {
+    values: ['C', 'A', 'B', 'gpa'],
+    meaning:
+      'what shadow GPU tables hold: gfns of a PVH dom0, machine frames with a PV dom0 mapped 1:1, bus frames above RAM (PV-IOMMU), or guest addresses unchanged',
+    since: 'now',
+  },
+  'mediated.shadow': {
+    values: ['hybrid', 'strict', 'relaxed'],
+    meaning: 'how writes to guest GPU tables are seen: trapped until they come often, always trapped, or compared at submission',
+    since: 'now',
+  },
+  mediator: {
+    values: ['right', 'walk-first', 'no-invalidate', 'tlb-late'],
+    meaning:
+      'a mistake of the GPU mediator: none, tables protected after they were read, ballooning unheard, or the GPU TLB flushed late',
+    since: 'now',
+  },
+  'pv-iommu': {
+    values: ['right', 'drop-in-op', 'reuse-unflushed', 'one-flag'],
+    meaning:
+      'a mistake of PV-IOMMU: none, references dropped before a batch is flushed, bus frames reused unflushed, or one reference for all mediators',
+    since: 'now',
+  },
 } as const satisfies Record<string, Knob>;
 
 export type KnobName = keyof typeof knobs;
@@ -138,5 +187,14 @@ export function modelPolicies(policies: Policies): ModelPolicies {
     balloonOrder: policies['balloon.order'],
     foreignMapPlace: policies['foreign-map.place'],
     ats: policies.ats,
+    p2mLockHold: policies.lock,
+    p2mLockBatch: policies['lock.batch'],
+    lendSharedTables: policies['lend.shared-tables'],
+    specialEntries: policies['special-entries'],
+    rmrrIdentity: policies['rmrr-identity'],
+    mediated: policies.mediated,
+    gpuShadow: policies['mediated.shadow'],
+    mediator: policies.mediator,
+    pvIommu: policies['pv-iommu'],
   };
 }

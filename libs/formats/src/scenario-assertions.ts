@@ -27,6 +27,8 @@ export const p2mTypeNames = [
   'ram_broken',
   'map_foreign',
   'ioreq_server',
+  'lent',
+  'lent_absent',
 ] as const;
 
 const guestStates = ['running', 'crashed', 'absent', 'destroyed', 'at-target'] as const satisfies readonly GuestState[];

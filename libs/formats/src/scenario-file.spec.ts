@@ -77,6 +77,32 @@ describe('merging', () => {
     ]);
   });
 
+  it('reads the steps about reserved memory and windows', () => {
+    const steps = [
+      '- { do: pci-attach, guest: win7, device: 0000:00:14.0, policy: relaxed }',
+      '- { do: start, guest: win7, workload: { run: usb, device: 0000:00:14.0, rate: 16 } }',
+      '- { do: reserved-io, guest: win7, device: 0000:00:14.0 }',
+      '- { do: enter-reserved, guest: win7, device: 0000:00:14.0, how: move, attempts: 20 }',
+      '- { do: device-model, guest: win7, device: 0000:00:14.0, how: { page: 0x1000 } }',
+      '- { do: device-model, guest: win7, device: 0000:00:14.0, how: { bar: 0 } }',
+      '- { do: bar-io, guest: win7, device: 0000:01:00.0, bar: 1 }',
+    ];
+    const device = 0xa0;
+    const { timeline } = parse(good.replace('  - { do: create, guest: win7 }', steps.map((s) => `  ${s}`).join('\n')))
+      .twins[0] ?? {
+      timeline: [],
+    };
+    expect(timeline.slice(0, -1)).toEqual([
+      expect.objectContaining({ do: 'pci-attach', device, policy: 'relaxed' }),
+      expect.objectContaining({ do: 'start', workload: { run: 'usb', device, rate: 16 } }),
+      expect.objectContaining({ do: 'reserved-io', device, attempts: 200 }),
+      expect.objectContaining({ do: 'enter-reserved', how: 'move', attempts: 20 }),
+      expect.objectContaining({ do: 'device-model', how: { page: 0x1000 } }),
+      expect.objectContaining({ do: 'device-model', how: { bar: 0 } }),
+      expect.objectContaining({ do: 'bar-io', device: 0x100, bar: 1, attempts: 200 }),
+    ]);
+  });
+
   it('gives a scenario without twins one plain twin', () => {
     const twins = parse(good.slice(0, good.indexOf('twins:'))).twins;
     expect(twins.map((t) => [t.name, t.kind, t.title])).toEqual([['plain', 'plain', 'Does it work?']]);

@@ -42,10 +42,18 @@ const workloadForms = [
     rate,
   }),
   z.strictObject({ run: z.literal('nic'), device: sbdfField, ringFrames: positive.max(2 ** 20), rate }),
+  z.strictObject({ run: z.literal('usb'), device: sbdfField, rate: count.max(1000).default(0) }),
 ] as const;
 
 export const workloadSchema = z.discriminatedUnion('run', workloadForms);
-const workloadNames = ['boot-touch', 'balloon', 'memory', 'gpu', 'nic'] as const satisfies readonly Workload['run'][];
+const workloadNames = [
+  'boot-touch',
+  'balloon',
+  'memory',
+  'gpu',
+  'nic',
+  'usb',
+] as const satisfies readonly Workload['run'][];
 
 /** xl.cfg values: texts, whole numbers, lists of texts. */
 export const xlSettings = z.record(
@@ -90,12 +98,25 @@ export const stepSchema = z.discriminatedUnion('do', [
   step('mem-max', { ...onGuest, mb: mebibytes }),
   step('pci-assignable-add', { device: sbdfField }),
   step('pci-assignable-remove', { device: sbdfField }),
-  step('pci-attach', { ...onGuest, device: sbdfField }),
+  step('pci-attach', { ...onGuest, device: sbdfField, policy: z.enum(['strict', 'relaxed']).optional() }),
   step('pci-detach', { ...onGuest, device: sbdfField }),
   step('squeeze-swap', { shrink: name, grow: name, mb: mebibytes }),
   step('start', { ...onGuest, workload: workloadSchema }),
   step('stop', { ...onGuest, workload: z.enum(workloadNames) }),
   step('gpu-dma', { ...onGuest, device: sbdfField, gfn: gfnChoice, attempts: attempts.default('attempts') }),
+  step('reserved-io', { ...onGuest, device: sbdfField, attempts: attempts.default('attempts') }),
+  step('enter-reserved', {
+    ...onGuest,
+    device: sbdfField,
+    how: z.enum(['populate', 'give-up', 'move']),
+    attempts: attempts.default('attempts'),
+  }),
+  step('bar-io', { ...onGuest, device: sbdfField, bar: count.max(5), attempts: attempts.default('attempts') }),
+  step('device-model', {
+    ...onGuest,
+    device: sbdfField,
+    how: z.union([z.strictObject({ page: frameNumber }), z.strictObject({ bar: count.max(5) })]),
+  }),
   step('wait-for', { condition: z.record(z.string(), z.unknown()), timeout: durationUs }),
   step('create-beside', { count: attempts, memoryMb: mebibytes }),
   step('kill', { what: z.enum(['hypervisor', 'toolstack', 'guest-agent']), guest: name.optional() }),
@@ -132,7 +153,12 @@ export function toStep(written: WrittenStep, path: Path, source: YamlSource, sce
     case 'start':
       return { ...action, workload: toWorkload(action.workload), ...common };
     case 'gpu-dma':
+    case 'reserved-io':
+    case 'enter-reserved':
+    case 'bar-io':
       return { ...action, attempts: number(action.attempts), ...common };
+    case 'pci-attach':
+      return { ...action, policy: action.policy ?? null, ...common };
     case 'create-beside':
       return { ...action, count: number(action.count), ...common };
     case 'wait-for': {

@@ -3,6 +3,7 @@
 // sizes MiB unless the name says otherwise, regular expressions JavaScript's with the flags `mu`. `line` is the line of the
 // scenario file an item came from.
 import type { Sbdf } from '#model/frames/addresses';
+import type { Intrusion } from '#model/guest/guest-spec';
 import type { ErrnoName } from '#model/hypercall/errno';
 import type { CounterName } from '#model/shared-memory/counters';
 import type { FaultPlan } from '#model/shared-memory/fault-plan';
@@ -80,7 +81,9 @@ export type Workload =
       readonly rate: Rate;
     }
   /** DMA to and from `ringFrames` frames spread evenly over RAM, almost all the time, `rate` frames a second. */
-  | { readonly run: 'nic'; readonly device: Sbdf; readonly ringFrames: number; readonly rate: Rate };
+  | { readonly run: 'nic'; readonly device: Sbdf; readonly ringFrames: number; readonly rate: Rate }
+  /** Firmware's keyboard emulation: the controller writes into its reserved memory, `rate` frames a second (0: only when asked). */
+  | { readonly run: 'usb'; readonly device: Sbdf; readonly rate: number };
 
 export type WorkloadName = Workload['run'];
 
@@ -105,7 +108,13 @@ type StepAction =
   | { readonly do: 'mem-max'; readonly guest: GuestName; readonly mb: number }
   | { readonly do: 'pci-assignable-add'; readonly device: Sbdf }
   | { readonly do: 'pci-assignable-remove'; readonly device: Sbdf }
-  | { readonly do: 'pci-attach'; readonly guest: GuestName; readonly device: Sbdf }
+  /** `policy`: rdm_policy= of the device; null: not given, which libxl takes as strict. */
+  | {
+      readonly do: 'pci-attach';
+      readonly guest: GuestName;
+      readonly device: Sbdf;
+      readonly policy: 'strict' | 'relaxed' | null;
+    }
   | { readonly do: 'pci-detach'; readonly guest: GuestName; readonly device: Sbdf }
   /** Moves `mb` from one guest to the other by ballooning. `times` swaps alternate: the 2nd moves it back, the 3rd again. */
   | { readonly do: 'squeeze-swap'; readonly shrink: GuestName; readonly grow: GuestName; readonly mb: number }
@@ -122,6 +131,36 @@ type StepAction =
       readonly device: Sbdf;
       readonly gfn: number | 'untouched' | 'touched' | 'rmrr';
       readonly attempts: number;
+    }
+  /**
+   * The USB controller writes `attempts` frames of its reserved memory and the CPU looks at each; the guest runs `usb` for it.
+   */
+  | { readonly do: 'reserved-io'; readonly guest: GuestName; readonly device: Sbdf; readonly attempts: number }
+  /** The guest's kernel does not mind its map: `attempts` tries at the frames reserved for a device of this host. */
+  | {
+      readonly do: 'enter-reserved';
+      readonly guest: GuestName;
+      readonly device: Sbdf;
+      readonly how: Intrusion;
+      readonly attempts: number;
+    }
+  /** The guest's driver stores `attempts` times into a window of its device. */
+  | {
+      readonly do: 'bar-io';
+      readonly guest: GuestName;
+      readonly device: Sbdf;
+      readonly bar: number;
+      readonly attempts: number;
+    }
+  /**
+   * The device model (in dom0) gets in the way of a device's reserved region: it moves the guest's page `page` to its first frame, or
+   * maps the device's window `bar` there.
+   */
+  | {
+      readonly do: 'device-model';
+      readonly guest: GuestName;
+      readonly device: Sbdf;
+      readonly how: { readonly page: number } | { readonly bar: number };
     }
   /** `timeoutUs` is real time: how fast the machine is, not how fast the scenario's timers run. */
   | { readonly do: 'wait-for'; readonly condition: Assertion; readonly timeoutUs: number }

@@ -82,6 +82,24 @@ export interface ModelPolicies {
   readonly balloonOrder: '4k' | '2m';
   readonly foreignMapPlace: 'ballooned-hole' | 'top-of-ram';
   readonly ats: 'off' | 'on';
+  readonly lendSharedTables: 'refuse' | 'allow';
+  readonly p2mLockHold: 'whole-op' | 'per-batch';
+  readonly p2mLockBatch: '64' | '1' | '8' | '512';
+  /** Whether identity and MMIO entries withstand calls that would replace them; `replaceable`: as before XSA-378. */
+  readonly specialEntries: 'protected' | 'replaceable';
+  /** Where reserved regions are mapped 1:1; `iommu-only`: as in 2014, not in the p2m, so nowhere where tables are shared. */
+  readonly rmrrIdentity: 'p2m' | 'iommu-only';
+  /**
+   * What a shadow GPU entry holds: C a gfn of dom0 (foreign map), A the machine frame (PV dom0, all RAM mapped 1:1), B a bus frame
+   * above RAM (PV-IOMMU); `gpa`: what the guest wrote, in the one table of the device.
+   */
+  readonly mediated: 'C' | 'A' | 'B' | 'gpa';
+  /** How writes to guest GPU tables are seen: each is trapped, none (compared at submission), or by how often they come. */
+  readonly gpuShadow: 'hybrid' | 'strict' | 'relaxed';
+  /** What the mediator does wrong, if anything (gpu/mediator.ts). */
+  readonly mediator: 'right' | 'walk-first' | 'no-invalidate' | 'tlb-late';
+  /** PV-IOMMU as it should be, or with one of its historic mistakes (iommu/pv-iommu.ts). */
+  readonly pvIommu: 'right' | 'drop-in-op' | 'reuse-unflushed' | 'one-flag';
 }
 
 export const defaultPolicies: ModelPolicies = {
@@ -94,6 +112,15 @@ export const defaultPolicies: ModelPolicies = {
   balloonOrder: '4k',
   foreignMapPlace: 'ballooned-hole',
   ats: 'off',
+  lendSharedTables: 'refuse',
+  p2mLockHold: 'whole-op',
+  p2mLockBatch: '64',
+  specialEntries: 'protected',
+  rmrrIdentity: 'p2m',
+  mediated: 'C',
+  gpuShadow: 'hybrid',
+  mediator: 'right',
+  pvIommu: 'right',
 };
 
 export interface HostConfig {
@@ -123,7 +150,23 @@ export interface HostConfig {
   /** Most frames of one domain's grant table, and of its map-track (gnttab_max_frames, gnttab_max_maptrack_frames); absent = 64, 1024. */
   readonly grantFrames?: number;
   readonly maptrackFrames?: number;
+  /** Bus frames above RAM that dom0 may manage itself (PV-IOMMU); absent = none. */
+  readonly busFrames?: number;
+  /** GPUs that dom0 shares among guests; absent = none. */
+  readonly mediatedGpus?: readonly MediatedGpuConfig[];
   readonly policies: ModelPolicies;
+}
+
+/** A GPU whose page tables a mediator in dom0 shadows (XenGT, GVT-g). */
+export interface MediatedGpuConfig {
+  readonly sbdf: Sbdf;
+  /** Pages of graphics memory that the global table covers; the first `aperturePages` are also behind the BAR. */
+  readonly gmPages: number;
+  readonly aperturePages: number;
+  /** Host address of that BAR. */
+  readonly apertureBase: number;
+  /** Guest tables that can be shadowed at a time. */
+  readonly tables: number;
 }
 
 /** Table pages that always suffice for `ramFrames` of RAM mapped by 4K in p2m and IOMMU, with room for holes. */

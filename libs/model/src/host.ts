@@ -9,8 +9,10 @@ import { DOMID_IO, type Domid } from './frames/addresses.ts';
 import { FrameTable } from './frames/frame-table.ts';
 import { Heap } from './frames/heap.ts';
 import { GrantTables } from './grant/grant-state.ts';
+import { GpuMemory } from './gpu/gpu-memory.ts';
 import type { HostConfig } from './host-config.ts';
 import { IommuState } from './iommu/iommu-state.ts';
+import { PvIommuState } from './iommu/pv-iommu-state.ts';
 import { parseDmar } from './iommu/vtd/dmar.ts';
 import { CpuTlbs } from './p2m/cpu-tlb.ts';
 import { Counters } from './shared-memory/counters.ts';
@@ -55,10 +57,12 @@ export interface HostShared {
     readonly iommu: SharedArrayBuffer;
     readonly devices: SharedArrayBuffer;
     readonly grants: SharedArrayBuffer;
+    readonly pvIommu: SharedArrayBuffer;
+    readonly gpus: SharedArrayBuffer;
   };
 }
 
-const GLOBAL_LOCKS = ['domctl', 'pcidevs', 'heap', 'tablePages', 'domainList'] as const satisfies readonly LockName[];
+const GLOBAL_LOCKS = ['domctl', 'pcidevs', 'pvIommu', 'heap', 'tablePages', 'domainList'] as const satisfies readonly LockName[];
 const DOMAIN_LOCKS = [
   'p2m',
   'pod',
@@ -120,6 +124,8 @@ export function createHost(described: HostConfig): HostShared {
       iommu: shared(IommuState.bytes(config)),
       devices: shared(DeviceQueues.bytes(config)),
       grants: shared(GrantTables.bytes(config)),
+      pvIommu: shared(PvIommuState.bytes(config)),
+      gpus: shared(GpuMemory.bytes(config)),
     },
   };
   return host;
@@ -140,6 +146,8 @@ export class Host {
   readonly iommu: IommuState;
   readonly devices: DeviceQueues;
   readonly grants: GrantTables;
+  readonly pvIommu: PvIommuState;
+  readonly gpus: GpuMemory;
   /** Whose call this CPU executes right now (Xen's `current`); set by the dispatcher, null while idle. */
   current: Domain | null = null;
   currentVcpu = 0;
@@ -147,6 +155,7 @@ export class Host {
   preemptPending: () => boolean = () => false;
   readonly domctlLock: Mutex;
   readonly pcidevsLock: Mutex;
+  readonly pvIommuLock: Mutex;
   private readonly domainListLock: Mutex;
   private readonly domains: Domain[] = [];
   private readonly ids: Int32Array<SharedArrayBuffer>;
@@ -170,6 +179,7 @@ export class Host {
     this.tlbs = new CpuTlbs(buffers.tlbs, cpuCount(config));
     this.domctlLock = this.mutex('domctl');
     this.pcidevsLock = this.mutex('pcidevs', -1, true);
+    this.pvIommuLock = this.mutex('pvIommu');
     this.domainListLock = this.mutex('domainList');
     this.ids = new Int32Array(buffers.slots);
     for (let slot = 0; slot < config.maxDomains; slot++) {
@@ -192,6 +202,8 @@ export class Host {
       register: this.mutex('iommuRegister', unit),
     }));
     this.grants = new GrantTables(buffers.grants, config);
+    this.pvIommu = new PvIommuState(buffers.pvIommu, config);
+    this.gpus = new GpuMemory(buffers.gpus, config, this.frames);
     this.devices = new DeviceQueues(buffers.devices, config, (device) => this.mutex('deviceQueue', device));
   }
 

@@ -10,6 +10,7 @@ import { type ContinuationState, type Outcome, runCall } from '#model/hypercall/
 import { checkInvariants } from '#model/invariants/check';
 import { bootAssignAll } from '#model/iommu/hotplug';
 import { runQueuedFrees } from '#model/iommu/iommu';
+import { mapOneToOne } from '#model/iommu/one-to-one';
 import { bootSmall, type Recorded } from './p2m-fixture.ts';
 
 export interface Testbed {
@@ -28,8 +29,9 @@ export function bootTestbed(overrides: Partial<HostConfig> = {}): Testbed {
   const spec = {
     domid: 0,
     name: 'Domain-0',
-    hvm: true,
-    hap: true,
+    // As boot-host.ts: a PV dom0 for the design that needs one.
+    hvm: h.config.policies.mediated !== 'A',
+    hap: h.config.policies.mediated !== 'A',
     iommu: h.config.iommuEnabled,
     noSharept: false,
     deviceModel: false,
@@ -38,6 +40,7 @@ export function bootTestbed(overrides: Partial<HostConfig> = {}): Testbed {
   const dom0 = createDomain(h, spec, true);
   if (typeof dom0 === 'number') throw new Error(`dom0: ${dom0}`);
   dom0.r.maxPages = 2 ** 30;
+  if (!dom0.isTranslated && mapOneToOne(h, dom0) !== 0) throw new Error('dom0: no I/O tables');
   finishCreation(h, dom0);
   unpauseDomain(dom0);
   if (h.config.iommuEnabled) bootAssignAll(h);

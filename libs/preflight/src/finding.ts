@@ -67,6 +67,9 @@ export const findingCodes = {
   'DEVICE-NO-FLR': info('The device cannot be reset by itself.'),
   'DEVICE-GROUP': warning('Other devices of the same group stay outside the guest.'),
   'DEVICE-BEHIND-PCI-BRIDGE': warning('Requests of the device carry the bridge’s address.'),
+  'DEVICE-PAGE-SHARED': warning(
+    'A BAR shares its page on the host with another device’s: who has one reaches the other.',
+  ),
   'DEVICE-TWICE': blocker('Two guests are to get the same device.'),
   'RMRR-SHARED-STRICT': blocker(
     'Assigning the device will be refused: its reserved region is shared and the policy strict.',

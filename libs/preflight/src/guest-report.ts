@@ -1,5 +1,6 @@
 // One guest on the machine: does xl take its configuration, does libxl create it, what map and BARs does it get, do its devices come,
 // and which smallest change helps. Owns how these are put together; every decision is the toolstack's or the firmware's.
+import type { HostDevice } from '#formats/host-file';
 import { logText } from '#formats/xl-output';
 import type { Sbdf } from '#model/frames/addresses';
 import type { E820Entry } from '#model/toolstack/e820';
@@ -16,7 +17,7 @@ import { bdfText, isShared, type Machine, type ReservedRange } from './machine.t
 import { type MemoryReport, memoryFindings, memoryReport, POD_WITH_DEVICE } from './memory-report.ts';
 import { rangeName } from './placed-range.ts';
 import type { PlanningView } from './planning-host.ts';
-import { rangeText, sizeText } from './ranges.ts';
+import { type ByteRange, overlap, rangeText, sizeText, wholePages } from './ranges.ts';
 import { type Change, smallestChanges } from './smallest-change.ts';
 
 export interface GuestFile {
@@ -186,6 +187,7 @@ function passedFindings(
       return unknownDevice(machine, sbdf, subject);
     const findings = [
       ...kindFindings(report, subject),
+      ...pageFindings(machine, sbdf, sbdfs, subject),
       ...sharedFindings(machine, report, pci.rdmPolicy === 'relaxed', sbdfs, subject),
     ];
     for (const { kind, name, members } of groups) {
@@ -282,6 +284,31 @@ function kindFindings(report: DeviceReport, guest: string): Finding[] {
     });
   }
   return findings;
+}
+
+/** BARs smaller than a page: the guest is given the page, whatever else lies in it. */
+function pageFindings({ host }: Machine, sbdf: Sbdf, together: readonly Sbdf[], guest: string): Finding[] {
+  const pagesOf = (device: HostDevice): ByteRange[] =>
+    device.bars
+      .filter(({ kind }) => kind !== 'io' && kind !== 'rom')
+      .map(({ hostAddr, size }) => wholePages({ start: hostAddr, end: hostAddr + size - 1 }));
+  const own = host.devices.find((device) => device.sbdf === sbdf);
+  const pages = own ? pagesOf(own) : [];
+  return host.devices.flatMap((other): Finding[] => {
+    if (together.includes(other.sbdf)) return [];
+    const shared = pages.find((page) => pagesOf(other).some((theirs) => overlap(page, theirs) !== null));
+    if (!shared) return [];
+    return [
+      {
+        code: 'DEVICE-PAGE-SHARED',
+        severity: 'warning',
+        subject: `${guest}, device ${bdfText(sbdf)}`,
+        message: `a BAR lies in the same page of the host as one of ${bdfText(other.sbdf)}, which stays outside: the guest reaches both`,
+        evidence: [rangeText(shared)],
+        remedy: 'have the host place BARs at whole pages (Linux: pci=resource_alignment=), or give both to the guest',
+      },
+    ];
+  });
 }
 
 /** One finding for all shared regions of a device. */

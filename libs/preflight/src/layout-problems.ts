@@ -2,9 +2,10 @@
 // device's region needs. The same list is what findings are made of and what a search for a better setting asks for.
 import { logText } from '#formats/xl-output';
 import type { Sbdf } from '#model/frames/addresses';
+import { errno } from '#model/hypercall/errno';
 import { E820_RAM } from '#model/toolstack/e820';
 import type { GuestConfig } from '#model/toolstack/guest-config';
-import { libxlAt, libxlWarning } from '#model/toolstack/libxl-log';
+import { libxlAt, libxlFailed, libxlWarning } from '#model/toolstack/libxl-log';
 import { pciSbdf } from '#model/toolstack/pci-spec';
 import type { GuestLayout, PlacedBar, PlanningHost } from './guest-layout.ts';
 import { bdfText } from './machine.ts';
@@ -89,7 +90,7 @@ export const barName = ({ sbdf, guestSlot, index }: PlacedBar): string => {
 export const barRange = ({ address, size }: PlacedBar): ByteRange | null =>
   address === null ? null : { start: address, end: address + size - 1 };
 
-function barProblem(bar: PlacedBar, { e820, console }: GuestLayout): LayoutProblem[] {
+function barProblem(bar: PlacedBar, { e820, console, rdms }: GuestLayout): LayoutProblem[] {
   const range = barRange(bar);
   const name = barName(bar);
   if (range === null) {
@@ -98,6 +99,19 @@ function barProblem(bar: PlacedBar, { e820, console }: GuestLayout): LayoutProbl
     return [problem('BAR-NO-SPACE', name, `no room for ${name} (${sizeText(bar.size)})`, lines, bar.index === 'rom')];
   }
   if (bar.isIo) return [];
+  // hvmloader does not know of a hidden region; Xen has its pages mapped one to one before the BAR's come.
+  const hidden = rdms.find(
+    ({ start, size, policy }) => policy === 'invalid' && overlap(range, { start, end: start + size - 1 }) !== null,
+  );
+  if (hidden && bar.sbdf !== null && bar.index !== 'rom') {
+    const place = rangeText({ start: hidden.start, end: hidden.start + hidden.size - 1 });
+    const what = `${name} at ${rangeText(range)} lies over the reserved region ${place}, which the relaxed policy hid from firmware`;
+    return [
+      problem('BAR-OVER-RESERVED', name, what, [
+        logText(libxlFailed(libxlAt.assignFailed, 'xc_domain_memory_mapping failed', -errno.EPERM, 1)),
+      ]),
+    ];
+  }
   const under = e820.find(({ addr, size }) => overlap(range, { start: addr, end: addr + size - 1 }) !== null);
   if (!under) return [];
   const what = under.type === E820_RAM ? 'RAM' : 'a reserved region';

@@ -166,6 +166,11 @@ export class RunDirectory {
     await this.#write('report.html', renderReport(result));
   }
 
+  /** A report of another kind than a scenario's: its page. */
+  writeReport(page: string): Promise<void> {
+    return this.#write('report.html', page);
+  }
+
   /** Ends the run: the rest of the history (with a note of what the cap left out), and `latest`. */
   async close(): Promise<void> {
     if (this.#historyDropped > 0) {

@@ -29,6 +29,8 @@ export const BATCH_MAX = 0xffff;
 /** Frames one `load` may read: its answer carries a tag for each. */
 export const LOAD_MAX = 0x10000;
 const LIST_MAX = 4096;
+/** One more than the hypervisor takes, so that its own answer applies. */
+const GRANT_OPS_MAX = 4097;
 const domid = u16;
 
 export const callTable = {
@@ -84,6 +86,51 @@ export const callTable = {
   set_mem_type: { domid, memType: u32, first: frame, count: u32 },
   modified_memory: { domid, first: frame, count: u32 },
   track_dirty_vram: { domid, first: frame, count: u32 },
+  gnttab_map_grant_ref: { ops: records(GRANT_OPS_MAX, { hostAddr: safe, flags: u32, ref: u32, domid }) },
+  gnttab_unmap_grant_ref: { ops: records(GRANT_OPS_MAX, { hostAddr: safe, devBusAddr: safe, handle: u32 }) },
+  gnttab_copy: {
+    ops: records(GRANT_OPS_MAX, {
+      sourceDomid: domid,
+      sourceFrame: frame,
+      sourceOffset: u16,
+      destDomid: domid,
+      destFrame: frame,
+      destOffset: u16,
+      length: u16,
+      flags: u32,
+    }),
+  },
+  gnttab_transfer: { ops: records(GRANT_OPS_MAX, { gfn: frame, domid, ref: u32 }) },
+  gnttab_setup_table: { domid, nrFrames: u32 },
+  gnttab_get_status_frames: { domid, nrFrames: u32 },
+  gnttab_query_size: { domid },
+  gnttab_set_version: { version: u32 },
+  gnttab_get_version: { domid },
+  iommu_op: {
+    ops: records(LIST_MAX, {
+      kind: oneOf(
+        'query_caps',
+        'map_page',
+        'unmap_page',
+        'map_foreign_page',
+        'lookup_foreign_page',
+        'unmap_foreign_page',
+      ),
+      bfn: frame,
+      gfn: frame,
+      domid,
+      flags: u32,
+    }),
+  },
+  gfn_to_mfn: { domid, gfns: extents(LOAD_MAX) },
+  set_target: { domid, target: domid },
+  lend_open: { domid, first: frame, count: frame, order: u32, onFailure: u32 },
+  lend_close: { domid, first: frame },
+  lend: { domid, first: frame, gfns: extents(), flags: u32, sequence: safe },
+  revoke: { domid, first: frame, count: frame, writeProtect: flag },
+  lend_faults: { wait: flag },
+  lend_sequence: { domid, gfn: frame },
+  lend_fail: { domid, gfn: frame },
   physinfo: {},
   page_offline_op: { cmd: oneOf('offline', 'online', 'query'), start: frame, end: frame },
   readconsole: { from: safe },
@@ -94,6 +141,20 @@ export const callTable = {
   store: { frames: extents(), tag: u32 },
   load: { frames: extents(LOAD_MAX) },
   verify: { frames: extents(), tag: u32 },
+  grant_entry_set: {
+    gfn: frame,
+    index: u32,
+    version: u32,
+    flags: u16,
+    domid,
+    frame,
+    start: u16,
+    length: u16,
+    transDomid: domid,
+    transRef: u32,
+  },
+  grant_entry_end: { gfn: frame, index: u32, version: u32 },
+  grant_entry_query: { gfn: frame, index: u32, version: u32 },
   device_submit: {
     sbdf: u32,
     commands: records(LIST_MAX, {

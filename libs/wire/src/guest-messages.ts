@@ -63,6 +63,7 @@ export const workloadSchema = schemaOf<WorkloadSpec>()(
       passes: count,
       verifyEvery: count,
     }),
+    z.object({ ...workloadBase, kind: z.literal('usb'), device: count, framesPerSecond: z.number().min(0) }),
   ]),
 );
 
@@ -91,6 +92,15 @@ export const guestSpecSchema = schemaOf<GuestSpec>()(
     }),
     foreignMapPlace: z.enum(['ballooned-hole', 'top-of-ram']),
     workloads: z.array(workloadSchema).max(64),
+    pci: z
+      .array(
+        z.object({
+          device: count,
+          windows: z.array(z.object({ bar: count, gfn: frame.nullable(), pages: count })).max(6),
+        }),
+      )
+      .max(256)
+      .optional(),
     timeScale: z.number().positive(),
   }),
 );
@@ -115,6 +125,15 @@ export const guestCommandSchema = schemaOf<GuestCommand>()(
       batch: z.int().min(1),
       tag: z.int(),
     }),
+    z.object({ do: z.literal('reserved-io'), device: count, attempts: count }),
+    z.object({
+      do: z.literal('enter-reserved'),
+      id: z.string(),
+      device: count,
+      how: z.enum(['populate', 'give-up', 'move']),
+      attempts: count,
+    }),
+    z.object({ do: z.literal('bar-io'), id: z.string(), device: count, bar: count, attempts: count.max(65_536) }),
     z.object({ do: z.literal('shutdown'), reason: count }),
   ]),
 );

@@ -3,15 +3,19 @@
 import type { Explanation } from '#report/verdict';
 import type { Snapshot } from '../runner/snapshot.ts';
 import type { TwinState } from '../runner/twin-state.ts';
+import { explainController } from './controller.ts';
 import { explainPod } from './pod.ts';
 import { explainRefusal } from './refusal.ts';
 import { explainReserved } from './reserved.ts';
 import { explainShatter } from './shatter.ts';
+import { explainWindows } from './windows.ts';
 
 export function explain(state: TwinState, snapshot: Snapshot | null): Explanation[] {
   const causes = [
     explainPod(state, snapshot),
     explainReserved(state, snapshot),
+    explainController(state, snapshot),
+    explainWindows(state),
     explainShatter(state, snapshot),
     explainRefusal(state),
   ];

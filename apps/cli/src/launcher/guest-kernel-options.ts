@@ -69,6 +69,8 @@ export function workloadSpec(workload: Workload, needs: KernelNeeds): WorkloadSp
         passes: NIC_PASSES,
         verifyEvery: NIC_VERIFY_EVERY,
       };
+    case 'usb':
+      return { id, kind: 'usb', device: workload.device, framesPerSecond: workload.rate };
     default:
       return workload satisfies never;
   }

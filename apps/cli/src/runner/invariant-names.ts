@@ -9,6 +9,8 @@ export const judgedByRun = {
   neighboursStayMapped: 'a DMA to a page that nobody gave up, mapped before and after, faulted',
   reservedDmaReachesTheFirmwareFrame:
     'a DMA of a device to its reserved memory reached another frame than the firmware’s',
+  cpuAndDeviceAgreeOnGfn: 'a CPU did not find at an address what a device of its guest had written there',
+  everyBarHasAPlace: 'a driver’s access to a window of its device was answered by nobody',
   noWriteLost: 'a frame did not hold what was last written to it',
 } as const;
 export type JudgedByRun = keyof typeof judgedByRun;

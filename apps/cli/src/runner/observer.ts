@@ -57,9 +57,41 @@ export interface GuestSeen {
   nicFaults: number;
   memoryRounds: number;
   noWriteLost: number;
+  /** Controllers and their reserved memory, by workload. */
+  readonly controllers: Map<string, ControllerSeen>;
+  /** Tries at reserved frames and stores into windows, by the step that asked for them. */
+  readonly intrusions: Map<string, GuestEvents['enteredReserved']>;
+  readonly windowUses: Map<string, GuestEvents['barIo']>;
   panic: string | null;
   ended: string | null;
 }
+
+/** What a USB controller's driver has reported. */
+export interface ControllerSeen {
+  region: GuestEvents['reservedRegion'] | null;
+  /** Frames written because a step asked for them. */
+  asked: number;
+  frames: number;
+  completed: number;
+  faults: number;
+  foreign: number;
+  unseen: number;
+  /** The first frame that did not hold what it should. */
+  firstWrong: number;
+  found: number;
+}
+
+const newController = (): ControllerSeen => ({
+  region: null,
+  asked: 0,
+  frames: 0,
+  completed: 0,
+  faults: 0,
+  foreign: 0,
+  unseen: 0,
+  firstWrong: -1,
+  found: 0,
+});
 
 function newGuest(domid: number, incarnation: number): GuestSeen {
   return {
@@ -82,6 +114,9 @@ function newGuest(domid: number, incarnation: number): GuestSeen {
     nicFaults: 0,
     memoryRounds: 0,
     noWriteLost: 0,
+    controllers: new Map(),
+    intrusions: new Map(),
+    windowUses: new Map(),
     panic: null,
     ended: null,
   };
@@ -221,8 +256,7 @@ export class Observer {
       guest = newGuest(news.domid, news.incarnation);
       this.#guests.set(key, guest);
     }
-    const telling =
-      news.kind !== 'event' || (news.name !== 'nicJob' && news.name !== 'memoryRound' && news.name !== 'gpuBurst');
+    const telling = news.kind !== 'event' || !repeated.has(news.name);
     if (telling && this.news.length < RECORDS_MAX) this.news.push(news);
     if (news.kind === 'placed') {
       guest.name = news.guest;
@@ -232,6 +266,15 @@ export class Observer {
     else hearEvent(guest, news.tsUs, news.name, news.data);
   }
 }
+
+/** Reports that come by the hundred: their sums are kept. */
+const repeated: ReadonlySet<GuestEventName> = new Set([
+  'nicJob',
+  'memoryRound',
+  'gpuBurst',
+  'reservedIo',
+  'enteredReserved',
+]);
 
 function hearEvent<N extends GuestEventName>(guest: GuestSeen, tsUs: number, name: N, data: GuestEvents[N]): void {
   const hear = hearers[name] as ((guest: GuestSeen, data: GuestEvents[N], tsUs: number) => void) | undefined; // the table's entry for N
@@ -271,10 +314,38 @@ const hearers: { [N in GuestEventName]?: (guest: GuestSeen, data: GuestEvents[N]
   noWriteLost: (guest, { bad }) => {
     guest.noWriteLost += bad;
   },
+  reservedRegion: (guest, region) => {
+    controllerOf(guest, region.id).region = region;
+  },
+  reservedIo: (guest, { id, asked, frames, completed, faults, foreign, unseen, firstWrong, found }) => {
+    const seen = controllerOf(guest, id);
+    if (asked) seen.asked += frames;
+    seen.frames += frames;
+    seen.completed += completed;
+    seen.faults += faults;
+    if (foreign + unseen > 0 && seen.firstWrong < 0) {
+      seen.firstWrong = firstWrong;
+      seen.found = found;
+    }
+    seen.foreign += foreign;
+    seen.unseen += unseen;
+  },
+  enteredReserved: (guest, progress) => {
+    guest.intrusions.set(progress.id, progress);
+  },
+  barIo: (guest, use) => {
+    guest.windowUses.set(use.id, use);
+  },
   panic: (guest, { text }) => {
     guest.panic ??= text;
   },
 };
+
+function controllerOf(guest: GuestSeen, id: string): ControllerSeen {
+  const seen = guest.controllers.get(id) ?? newController();
+  guest.controllers.set(id, seen);
+  return seen;
+}
 
 function noteFaulted(guest: GuestSeen, report: DriverReport): void {
   if (guest.faulted.length < RECORDS_MAX) guest.faulted.push(report);

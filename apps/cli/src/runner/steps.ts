@@ -13,37 +13,17 @@ import {
   withImpliedDrivers,
   workloadSpec,
 } from '../launcher/guest-kernel-options.ts';
-import { assertionText, hexOf } from './assertion-text.ts';
 import { evaluate } from './evaluate.ts';
 import type { GuestSeen } from './observer.ts';
+import { barIo, deviceModel, enterReserved, judgeReserved, reservedIo } from './reserved-steps.ts';
+import { nameOf, type StepContext, StepFailed, type StepOf, untilRunning, xl } from './step-context.ts';
+import { stepText } from './step-text.ts';
 import { DOM0, nowUs, type TwinState } from './twin-state.ts';
-
-type StepOf<D extends Step['do']> = Extract<Step, { do: D }>;
 
 /** Transactions of one command buffer: fewer than the faults after which a device loses bus mastering. */
 const BURST_FRAMES = 8;
-const GUEST_TIMEOUT_MS = 60_000;
 const BURST_TIMEOUT_MS = 30_000;
 const POLL_MS = 25;
-
-/** A step did not end as the scenario says. `unknown`: it may have been too slow, nothing more. */
-export class StepFailed extends Error {
-  override readonly name = 'StepFailed';
-  readonly line: number;
-  readonly unknown: boolean;
-
-  constructor(line: number, message: string, unknown = false) {
-    super(message);
-    this.line = line;
-    this.unknown = unknown;
-  }
-}
-
-export interface StepContext {
-  readonly state: TwinState;
-  readonly signal: AbortSignal;
-  readonly progress: (text: string) => void;
-}
 
 /** How many command buffers the timeline asks of each device. */
 export function kernelNeeds(timeline: readonly Step[]): KernelNeeds {
@@ -56,46 +36,6 @@ export function kernelNeeds(timeline: readonly Step[]): KernelNeeds {
     );
   }
   return { gpuBursts };
-}
-
-/** What the operator sees of a step. */
-export function stepText(step: Step): string {
-  const often = step.times > 1 ? ` ×${step.times}` : '';
-  switch (step.do) {
-    case 'create':
-    case 'destroy':
-    case 'reboot':
-      return `${step.do} ${step.guest}${often}`;
-    case 'mem-set':
-    case 'mem-max':
-      return `${step.do} ${step.guest} ${step.mb} MiB${often}`;
-    case 'pci-assignable-add':
-    case 'pci-assignable-remove':
-      return `${step.do} ${formatSbdf(step.device)}${often}`;
-    case 'pci-attach':
-    case 'pci-detach':
-      return `${step.do} ${step.guest} ${formatSbdf(step.device)}${often}`;
-    case 'squeeze-swap':
-      return `squeeze-swap ${step.mb} MiB between ${step.shrink} and ${step.grow}${often}`;
-    case 'start':
-      return `start ${step.workload.run} in ${step.guest}${often}`;
-    case 'stop':
-      return `stop ${step.workload} in ${step.guest}${often}`;
-    case 'gpu-dma': {
-      const where = typeof step.gfn === 'number' ? `gfn ${hexOf(step.gfn)} on` : step.gfn;
-      return `gpu-dma ${formatSbdf(step.device)} ${where} ×${step.attempts}${often}`;
-    }
-    case 'wait-for':
-      return `wait until ${assertionText(step.condition).replaceAll('`', '')}`;
-    case 'create-beside':
-      return `create ${step.count} guests of ${step.memoryMb} MiB beside dom0`;
-    case 'kill':
-      return `kill ${step.what}${step.what === 'guest-agent' ? ` of ${step.guest}` : ''}`;
-    case 'check-invariants':
-      return 'check the invariants';
-    default:
-      return step satisfies never;
-  }
 }
 
 /** A step whose repetitions are the scenario's attempts: refused again and again. */
@@ -155,7 +95,10 @@ async function runOnce(step: Step, turn: number, context: StepContext): Promise<
     case 'pci-assignable-add':
     case 'pci-assignable-remove':
       return xl(state, step.do, [formatSbdf(step.device)]);
-    case 'pci-attach':
+    case 'pci-attach': {
+      const policy = step.policy === null ? '' : `,rdm_policy=${step.policy}`;
+      return xl(state, step.do, [nameOf(step.guest), `${formatSbdf(step.device)}${policy}`]);
+    }
     case 'pci-detach':
       return xl(state, step.do, [nameOf(step.guest), formatSbdf(step.device)]);
     case 'squeeze-swap': {
@@ -168,6 +111,14 @@ async function runOnce(step: Step, turn: number, context: StepContext): Promise<
       return stop(step, context);
     case 'gpu-dma':
       return gpuDma(step, context);
+    case 'reserved-io':
+      return reservedIo(step, context);
+    case 'enter-reserved':
+      return enterReserved(step, context);
+    case 'bar-io':
+      return barIo(step, context);
+    case 'device-model':
+      return deviceModel(step, state);
     case 'wait-for':
       return waitFor(step, context);
     case 'create-beside':
@@ -180,15 +131,6 @@ async function runOnce(step: Step, turn: number, context: StepContext): Promise<
     default:
       return step satisfies never;
   }
-}
-
-/** As xl knows it. */
-const nameOf = (guest: string): string => (guest === DOM0 ? 'Domain-0' : guest);
-
-async function xl(state: TwinState, verb: string, args: readonly string[]): Promise<string | null> {
-  const reply = await state.host.xl(verb, args);
-  state.verbs.push({ ...reply, verb, tsUs: nowUs() - state.startedUs });
-  return reply.exitCode === 0 ? null : reply.stderr.trim() || `xl ${verb} ended with status ${reply.exitCode}`;
 }
 
 function guestOf(state: TwinState, name: string): ScenarioGuest {
@@ -233,16 +175,6 @@ async function stop(step: StepOf<'stop'>, { state }: StepContext): Promise<strin
   return null;
 }
 
-async function untilRunning(step: Step, domid: number, { state, signal }: Pick<StepContext, 'state' | 'signal'>) {
-  const up = (): boolean => state.observer.guest(domid)?.running === true;
-  if (await state.observer.until(up, GUEST_TIMEOUT_MS, signal)) return;
-  throw new StepFailed(
-    step.line,
-    `${stepText(step)}: the guest's kernel is not up after ${GUEST_TIMEOUT_MS / 1000} s`,
-    true,
-  );
-}
-
 /**
  * DMA that may fault goes in separate command buffers, so that the driver resets its device between faults and every attempt is
  * really made. Reserved memory and touched frames do not fault: one buffer, before the guest can notice and stop.
@@ -275,19 +207,6 @@ async function gpuDma(step: StepOf<'gpu-dma'>, context: StepContext): Promise<st
   if (step.gfn === 'rmrr') await judgeReserved(step, state, made);
   if (done) return null;
   throw new StepFailed(step.line, `${stepText(step)}: ${made} attempts made after ${BURST_TIMEOUT_MS / 1000} s`, true);
-}
-
-/** Firmware put its data into the host frame of the same number; DMA that goes anywhere else does not reach it. */
-async function judgeReserved(step: StepOf<'gpu-dma'>, state: TwinState, made: number): Promise<void> {
-  const region = state.twin.host.rmrrs.find(({ devices }) => devices.includes(step.device));
-  if (!region) return;
-  const gfn = Math.floor(region.start / 4096);
-  const peek = await state.peek(step.guest, gfn);
-  if (peek.iommu === 'absent' || peek.iommu === 'off' || peek.iommuMfn === gfn) return;
-  const text =
-    `${made} DMA writes of ${formatSbdf(step.device)} to its reserved memory at gfn ${gfn.toString(16)} reached mfn ` +
-    `${peek.iommuMfn.toString(16)} of ${step.guest}, a ${peek.p2mType} page, instead of the firmware's frame`;
-  state.violation('reservedDmaReachesTheFirmwareFrame', text, made, `p2m ${peek.p2mType}, mfn ${hexOf(peek.mfn)}`);
 }
 
 async function waitFor(step: StepOf<'wait-for'>, { state, signal }: StepContext): Promise<string | null> {

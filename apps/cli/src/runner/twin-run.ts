@@ -11,12 +11,23 @@ import { evaluate, isLive, violationCounts } from './evaluate.ts';
 import { Observer } from './observer.ts';
 import { judgeFaults } from './run-judgements.ts';
 import { type Snapshot, takeSnapshot } from './snapshot.ts';
-import { countPodTouches, isAttempted, runStep, StepFailed, stepText, touchesPod, untilDue } from './steps.ts';
+import { StepFailed } from './step-context.ts';
+import { stepText } from './step-text.ts';
+import { countPodTouches, isAttempted, runStep, touchesPod, untilDue } from './steps.ts';
 import { describeFault, eventsOf, violationsOf } from './telling.ts';
 import { nowUs, TwinState } from './twin-state.ts';
 
 const SETTLE_MS = 2_000;
 const US_PER_MS = 1000;
+
+/** Steps that count their attempts. */
+const COUNTED: ReadonlySet<Step['do']> = new Set([
+  'gpu-dma',
+  'create-beside',
+  'reserved-io',
+  'enter-reserved',
+  'bar-io',
+]);
 
 export interface TwinRunOptions {
   readonly scenario: Scenario;
@@ -86,9 +97,7 @@ async function playTimeline(
     }
   }
   await countPodTouches(state);
-  const counts = timeline.some(
-    (step) => step.do === 'gpu-dma' || step.do === 'create-beside' || isAttempted(step) || touchesPod(step, timeline),
-  );
+  const counts = timeline.some((step) => COUNTED.has(step.do) || isAttempted(step) || touchesPod(step, timeline));
   if (!counts) return [];
   const enough = state.attempts >= attempts;
   return [

@@ -2,6 +2,7 @@
 // decided here.
 
 import { destroyDomain } from '#model/toolstack/destroy-domain';
+import { overlayReserved } from '#model/toolstack/device-model-calls';
 import { createDomain } from '#model/toolstack/domain-builder';
 import { pciAttach, pciDetach, rebootDomain } from '#model/toolstack/domain-ops';
 import { memMax, memoryNodes, memSet, setMemoryTarget } from '#model/toolstack/memory-ops';
@@ -23,6 +24,7 @@ const operations = {
   makeAssignable,
   unmakeAssignable,
   assignableDevices,
+  overlayReserved,
   login,
   balance,
   autoBalance,

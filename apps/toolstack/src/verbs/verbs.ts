@@ -2,6 +2,7 @@
 import { claims } from './claims.ts';
 import { create } from './create.ts';
 import { destroy } from './destroy.ts';
+import { deviceModel } from './device-model.ts';
 import { dmesg } from './dmesg.ts';
 import { domid, domname } from './domain-names.ts';
 import { guestCommand } from './guest-command.ts';
@@ -51,6 +52,7 @@ export const verbs: ReadonlyMap<string, Verb> = new Map([
   // Not xl's: the squeezed service's requests, and what the launcher asks about guests.
   ['squeeze-balance', squeezeBalance],
   ['squeeze-swap', squeezeSwap],
+  ['device-model', deviceModel],
   ['guest-command', guestCommand],
   ['where', where],
 ]);

@@ -2,18 +2,15 @@
 // priority, the highest that can go on runs, and at d-1 random steps whoever runs falls below all others. A bug that needs d
 // orderings is found by one schedule with a chance of at least 1 / (n · k^(d-1)), n actors and k steps.
 import type { Control } from '../control.ts';
-import { word } from '../control.ts';
 import { mixed, xorshift } from './random.ts';
 import { isEnabled, type Scheduler } from './scheduler.ts';
 
-/** Words: the longest schedule so far; change points passed; priorities; change points. */
-const LONGEST = 0;
+/** Words: steps of a schedule; change points passed; priorities; change points. */
+const LENGTH = 0;
 const PASSED = 1;
 const PRIORITIES = 2;
-const FIRST_GUESS = 50;
 
 export class PctScheduler implements Scheduler {
-  private readonly control: Control;
   private readonly words: Int32Array<SharedArrayBuffer>;
   private readonly actors: number;
   private readonly depth: number;
@@ -21,16 +18,18 @@ export class PctScheduler implements Scheduler {
 
   /** `depth`: orderings that the bug needs; 2 is one change point. */
   constructor(control: Control, actors: number, depth: number) {
-    this.control = control;
     this.words = control.scheduler;
     this.actors = actors;
     this.depth = depth;
     this.points = PRIORITIES + actors;
   }
 
+  learn(lengths: readonly number[]): void {
+    this.words[LENGTH] = lengths.reduce((sum, length) => sum + length, 0);
+  }
+
   begin(seed: number): void {
     const { words, actors, depth } = this;
-    words[LONGEST] = Math.max(words[LONGEST] || FIRST_GUESS, this.control.get(word.events));
     words[PASSED] = 0;
     let state = mixed(seed);
     const below = (n: number): number => {
@@ -45,7 +44,9 @@ export class PctScheduler implements Scheduler {
       words[PRIORITIES + i] = words[other] as number;
       words[other] = kept;
     }
-    const points = Array.from({ length: depth - 1 }, () => below(words[LONGEST] as number)).sort((a, b) => a - b);
+    const points = Array.from({ length: depth - 1 }, () => below(Math.max(1, words[LENGTH] as number))).sort(
+      (a, b) => a - b,
+    );
     for (const [i, point] of points.entries()) words[this.points + i] = point;
   }
 

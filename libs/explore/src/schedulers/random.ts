@@ -32,7 +32,6 @@ export class RandomScheduler implements Scheduler {
     this.words = control.scheduler;
   }
 
-  /** Steps of each actor, as far as known. The same for all schedules that are to be compared. */
   learn(lengths: readonly number[]): void {
     this.words.fill(0, LENGTHS, LEFT);
     this.words.set(lengths, LENGTHS);

@@ -10,6 +10,7 @@ export class ReplayScheduler implements Scheduler {
     this.choices = control.choices;
   }
 
+  learn(): void {}
   begin(): void {}
 
   pick(me: number, enabled: number, _costs: boolean, index: number): number {

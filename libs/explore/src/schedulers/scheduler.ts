@@ -2,6 +2,8 @@
 // because whoever stands at the choice asks; so a scheduler keeps nothing in its fields that a choice changes.
 
 export interface Scheduler {
+  /** Steps of each actor, as far as known: once, before schedules that are to be compared. */
+  learn(lengths: readonly number[]): void;
   /** Before each schedule, in one thread, while no actor runs. What is random follows from the seed. */
   begin(seed: number): void;
   /**

@@ -3,7 +3,10 @@
 import { type StepKindName, stepKind } from '#model/shared-memory/step';
 import { RESUMED } from '../control.ts';
 
-export const costNs: Readonly<Record<StepKindName, number>> = {
+/** A step that the table does not name: a store. */
+const OTHER_NS = 5;
+
+export const costNs: Readonly<Partial<Record<StepKindName, number>>> = {
   // a contended line moves between cores in some tens of ns
   lock: 20,
   tryLock: 20,
@@ -50,6 +53,6 @@ export const costNs: Readonly<Record<StepKindName, number>> = {
 
 const byKind: number[] = [];
 for (const [kind, ns] of Object.entries(costNs)) byKind[stepKind[kind as StepKindName]] = ns;
-byKind[RESUMED] = costNs.lock;
+byKind[RESUMED] = costNs.lock ?? OTHER_NS;
 
-export const stepCostNs = (kind: number): number => byKind[kind] ?? 0;
+export const stepCostNs = (kind: number): number => byKind[kind] ?? OTHER_NS;

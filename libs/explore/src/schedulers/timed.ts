@@ -2,8 +2,8 @@
 // runs ahead while it stays lowest, and one that waited goes on at the time of whoever let it go. The same figures on every
 // machine.
 import { type Control, MAX_ACTORS, RESUMED } from '../control.ts';
-import { stepCostNs } from './step-costs.ts';
 import { isEnabled, type Scheduler } from './scheduler.ts';
+import { stepCostNs } from './step-costs.ts';
 
 const NOBODY = -1;
 
@@ -18,6 +18,8 @@ export class TimedScheduler implements Scheduler {
     this.clocks = control.schedulerDoubles.subarray(0, MAX_ACTORS);
     this.words = control.scheduler;
   }
+
+  learn(): void {}
 
   begin(): void {
     this.clocks.fill(0);

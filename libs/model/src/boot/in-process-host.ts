@@ -52,7 +52,7 @@ export class InProcessHost {
       if (outcome.end === 'done') return outcome.answer as AnswerOf<C['op']>; // the dispatcher answers in kind
       state = outcome.state;
       if (outcome.end !== 'blocked') continue;
-      if (outcome.on.on === 'unpause') throw new NeverResumed(`domain ${domid} is held in ${call.op}`);
+      if (outcome.on.on !== 'device') throw new NeverResumed(`domain ${domid} is held in ${call.op}`);
       this.runDevices();
     }
     throw new Error(`${call.op} does not end`);

@@ -73,6 +73,7 @@ function featuresOf(h: Host, spec: DomainSpec, hardware: boolean): number {
 }
 
 function furnish(h: Host, d: Domain): number {
+  h.grants.of(d).reset();
   const shared = allocAnonymous(h);
   if (shared < 0) return -errno.ENOMEM;
   h.frames.fillBlock(shared as Mfn, 1, d.domid, 1, frameFlag.allocated | frameFlag.special);

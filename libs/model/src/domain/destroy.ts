@@ -2,14 +2,19 @@
 // p2m, and only then a frame returns to the host; freeing RAM before that would hand a device's target to a stranger.
 //
 //   0 mark     paused, is_dying (with barriers on every lock that guards a check of it), claim dropped
+//   grants: those it has mapped go first, so that others have their frames back early
+//   lending: what it borrowed and what it lent, before a device whose memory is lent goes
 //   a devices  back to quarantine or dom0          b I/O tables
 //   d foreign  references it holds of others       e p2m tables, paging pool, PoD cache
 //   g Xen's own pages of it                        h its RAM
 //   then dead; a zombie while somebody still refers to one of its frames
+import { releaseGrantMappings } from '../grant/release.ts';
+import { freeTableFrames } from '../grant/table.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { releaseDevices } from '../iommu/assign.ts';
 import { iommuFreePgtables } from '../iommu/iommu.ts';
+import { closeAllWindows } from '../lending/open-window.ts';
 import { p2mTeardown, relinquishForeign } from '../p2m/lifecycle.ts';
 import { podEmptyCache } from '../pod/empty.ts';
 import { dropClaim } from './claim.ts';
@@ -21,14 +26,16 @@ import { waitUntilOut } from './pause.ts';
 
 const stage = {
   mark: 0,
-  devices: 1,
-  ioTables: 2,
-  foreign: 3,
-  tables: 4,
-  podCache: 5,
-  xenPages: 6,
-  memory: 7,
-  dead: 8,
+  grants: 1,
+  lending: 2,
+  devices: 3,
+  ioTables: 4,
+  foreign: 5,
+  tables: 6,
+  podCache: 7,
+  xenPages: 8,
+  memory: 9,
+  dead: 10,
 } as const;
 
 /**
@@ -51,6 +58,10 @@ function runStage(h: Host, d: Domain, at: number, preempt: () => boolean): numbe
   switch (at) {
     case stage.mark:
       return markDying(h, d);
+    case stage.grants:
+      return releaseGrantMappings(h, d, preempt);
+    case stage.lending:
+      return closeAllWindows(h, d, preempt);
     case stage.devices:
       // A device that cannot be taken away still walks the tables of `d`: they stay, and so does the domain.
       return releaseDevices(h, d);
@@ -64,6 +75,7 @@ function runStage(h: Host, d: Domain, at: number, preempt: () => boolean): numbe
       return podEmptyCache(h, d, preempt);
     case stage.xenPages:
       freeSharedInfo(h, d);
+      freeTableFrames(h, d);
       return 0;
     case stage.memory:
       return relinquish(h, d, preempt);

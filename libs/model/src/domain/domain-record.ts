@@ -137,8 +137,8 @@ export const domainRecord = defineRecord('domain', {
 
   // pcidevs lock
   deviceCount: 'i32',
-  /** Identity maps of reserved regions: {first pfn, last pfn, p2m access, count} each. */
-  identityMaps: ['f64', MAX_IDENTITY_MAPS * 4],
+  /** Identity maps of reserved regions: {first pfn, last pfn, p2m access, count, pages made 1:1} each. */
+  identityMaps: ['f64', MAX_IDENTITY_MAPS * 5],
   identityMapCount: 'i32',
 
   // domctl lock

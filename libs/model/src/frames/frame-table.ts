@@ -20,6 +20,8 @@ export const frameFlag = {
   notRam: 16,
   /** In the heap's free lists (set on the head of a free block only). */
   freeHead: 32,
+  /** RAM that firmware keeps for a device (a reserved region). Never in the heap. */
+  firmware: 64,
 } as const;
 
 const BYTES_PER_FRAME = 4 + 4 + 4 + 4 + 4 + 2 + 1 + 1 + 1;

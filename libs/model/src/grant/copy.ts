@@ -7,10 +7,10 @@ import type { Host } from '../host.ts';
 import { markDirty } from '../p2m/dirty-bitmap.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
-import { type ActiveUse, activeUse, addPin, beginUse, dropPin, isWritten, pin, pinCount, pinsFull, settleStatus } from './active-entry.ts';
+import { type ActiveUse, activeUse, addPin, beginUse, dropPin, isWritten, type Pin, pin, pinCount, pinsFull, settleStatus } from './active-entry.ts';
 import { pagedFrame } from './frame-lookup.ts';
 import { type GrantTable, grantWord } from './grant-state.ts';
-import { clearStatus, grantedBy, gtf, isTransitive, passedOnBy, setStatus } from './shared-entry.ts';
+import { grantedBy, isTransitive, passedOnBy, setStatus } from './shared-entry.ts';
 import { gntcopy, gntst } from './status.ts';
 
 const C_COPY = counter('grant.copy');
@@ -165,13 +165,7 @@ function pinned(h: Host, rd: Domain, owner: Domain, t: GrantTable, ref: number, 
   const { mfn, start, length } = activeUse(t, ref);
   addPin(t, ref, kind);
   const release = (): void => {
-    const { grantTable, grantActive } = rd.locks;
-    grantTable.readLock();
-    grantActive.lock();
-    dropPin(t, ref, kind);
-    settleStatus(t, ref);
-    grantActive.unlock();
-    grantTable.readUnlock();
+    dropCopyPin(rd, t, ref, kind);
     putPage(h, mfn);
   };
   return { mfn, start, length, owner, release };
@@ -186,59 +180,53 @@ function follow(
   readonly: boolean,
   behind: { domid: number; ref: number },
 ): Held | number {
-  const t = h.grants.of(rd);
   const source = h.domain(behind.domid);
   const held = source && source !== rd ? acquireGrant(h, source, behind.ref, rd, readonly, false) : gntst.generalError;
   const { grantTable, grantActive } = rd.locks;
   grantTable.readLock();
   grantActive.lock();
-  try {
-    Atomics.sub(t.head, grantWord.v2InFlight, 1);
-    if (typeof held === 'number') {
-      undoMarks(t, ref, readonly);
-      return held;
-    }
-    const use: ActiveUse = {
-      domid: d.domid,
-      mfn: held.mfn,
-      start: held.start,
-      length: held.length,
-      from: behind,
-    };
-    // Somebody else may have pinned the entry meanwhile: then it must be the same.
-    const now = pinCount(t, ref) > 0 ? activeUse(t, ref) : null;
-    if (now && (now.domid !== use.domid || now.mfn !== use.mfn || now.start !== use.start || pinsFull(t, ref))) {
-      undoMarks(t, ref, readonly);
-      return retire(held);
-    }
-    if (!now) beginUse(t, ref, use);
-    const kind = readonly ? pin.hostRead : pin.hostWrite;
-    addPin(t, ref, kind);
-    return {
-      ...held,
-      release: () => {
-        grantTable.readLock();
-        grantActive.lock();
-        dropPin(t, ref, kind);
-        settleStatus(t, ref);
-        grantActive.unlock();
-        grantTable.readUnlock();
-        held.release();
-      },
-    };
-  } finally {
-    grantActive.unlock();
-    grantTable.readUnlock();
-  }
-}
-
-/** Marks of an attempt that came to nothing, unless a pin accounts for them. */
-function undoMarks(t: GrantTable, ref: number, readonly: boolean): void {
-  if (pinCount(t, ref) === 0) clearStatus(t, ref, gtf.reading | gtf.writing);
-  else if (!readonly) settleStatus(t, ref);
-}
-
-function retire(held: Held): number {
+  const both = typeof held === 'number' ? null : pinOver(h.grants.of(rd), rd, ref, d, readonly, behind, held);
+  if (!both) settleStatus(h.grants.of(rd), ref);
+  Atomics.sub(h.grants.of(rd).head, grantWord.v2InFlight, 1);
+  grantActive.unlock();
+  grantTable.readUnlock();
+  if (both) return both;
+  if (typeof held === 'number') return held;
   held.release();
   return gntst.generalError;
+}
+
+/** Pins the entry over what is held of the grant behind it; null: it changed while no lock was held. */
+function pinOver(
+  t: GrantTable,
+  rd: Domain,
+  ref: number,
+  d: Domain,
+  readonly: boolean,
+  behind: { domid: number; ref: number },
+  held: Held,
+): Held | null {
+  // Its marks may have been taken back with another's attempt, and its owner may have withdrawn it.
+  if (setStatus(t, ref, d.domid, readonly, true) !== gntst.okay) return null;
+  const use: ActiveUse = { domid: d.domid, mfn: held.mfn, start: held.start, length: held.length, from: behind };
+  const now = pinCount(t, ref) > 0 ? activeUse(t, ref) : null;
+  if (now && (now.domid !== use.domid || now.mfn !== use.mfn || now.start !== use.start || pinsFull(t, ref))) return null;
+  if (!now) beginUse(t, ref, use);
+  const kind = readonly ? pin.hostRead : pin.hostWrite;
+  addPin(t, ref, kind);
+  const release = (): void => {
+    dropCopyPin(rd, t, ref, kind);
+    held.release();
+  };
+  return { ...held, release };
+}
+
+function dropCopyPin(rd: Domain, t: GrantTable, ref: number, kind: Pin): void {
+  const { grantTable, grantActive } = rd.locks;
+  grantTable.readLock();
+  grantActive.lock();
+  dropPin(t, ref, kind);
+  settleStatus(t, ref);
+  grantActive.unlock();
+  grantTable.readUnlock();
 }

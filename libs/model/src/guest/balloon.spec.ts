@@ -15,6 +15,7 @@ function setUp(spec: Partial<BalloonSpec> = {}, control = true, staticMaxKb: num
   const memory = new GuestMemory(
     createGuestMemory({
       ranges,
+      taken: [],
       vcpus: 1,
       seed: 7,
       unitPages: all.order === '2m' ? 512 : 1,

@@ -7,7 +7,7 @@ import { createGuestMemory, GuestMemory, type GuestMemoryShared } from './guest-
 import { GuestPanic } from './guest-panic.ts';
 import type { GuestSink, GuestSpec } from './guest-spec.ts';
 import { pvhE820, sanitizeE820 } from './linux-e820.ts';
-import { pagesIn, ramRanges } from './ram-ranges.ts';
+import { pagesIn, ramRanges, takenRanges } from './ram-ranges.ts';
 
 const PAGES_PER_MB = 256;
 const PAGE = 4096;
@@ -50,6 +50,7 @@ export function bootGuest(spec: GuestSpec, port: Hypercalls, sink: GuestSink): G
   sink.event('e820', { entries, ramPages });
   const memory = createGuestMemory({
     ranges,
+    taken: takenRanges(entries),
     vcpus: spec.vcpus,
     seed: spec.seed,
     unitPages: spec.balloon.order === '2m' ? 512 : 1,

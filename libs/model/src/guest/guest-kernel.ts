@@ -17,9 +17,12 @@ import {
   vcpuOf,
   type WorkloadSpec,
 } from './guest-spec.ts';
+import { Intruder } from './intruder.ts';
 import { MemoryWorkload } from './memory-workload.ts';
 import { NicDriver } from './nic-driver.ts';
 import type { Task, TaskContext } from './task.ts';
+import { UsbDriver } from './usb-driver.ts';
+import { useWindow } from './window-user.ts';
 
 const FIRST_MIB_PAGES = 256;
 const PAGES_PER_MB = 256;
@@ -56,6 +59,7 @@ export class GuestKernel {
   /** Only where the balloon's vCPU is served. */
   private readonly balloon: Balloon | null = null;
   private readonly mapper: ForeignMapper | null = null;
+  private readonly intruder: Intruder | null = null;
   private bootLeft: number;
   private bootTouched = 0;
   private bootFaulted = 0;
@@ -68,7 +72,7 @@ export class GuestKernel {
     this.memory = new GuestMemory(shared.memory, ports[0]?.vcpu ?? 0);
     this.bootLeft = spec.bootTouchMb * PAGES_PER_MB;
     for (const { vcpu, port } of ports) {
-      const context: TaskContext = { memory: this.memory, port, sink, seed: spec.seed };
+      const context: TaskContext = { memory: this.memory, port, sink, seed: spec.seed, mailboxes: new Map() };
       this.vcpus.set(vcpu, { id: vcpu, context, tasks: new Map(), inbox: [], started: false });
       if (vcpu !== BALLOON_VCPU) continue;
       this.balloon = new Balloon({
@@ -80,6 +84,7 @@ export class GuestKernel {
         staticMaxKb: () => spec.staticMaxKb,
       });
       this.mapper = new ForeignMapper(context, this.balloon, spec.foreignMapPlace, shared.slotsBase);
+      this.intruder = new Intruder(context);
     }
   }
 
@@ -105,12 +110,15 @@ export class GuestKernel {
     switch (command.do) {
       case 'target':
       case 'foreign-copy':
+      case 'enter-reserved':
+      case 'bar-io':
       case 'shutdown':
         return vcpu.id === BALLOON_VCPU;
       case 'start':
         return vcpu.id === vcpuOf(this.spec, command.workload);
       case 'stop':
       case 'gpu-dma':
+      case 'reserved-io':
         return true;
       default:
         return command satisfies never;
@@ -189,11 +197,12 @@ export class GuestKernel {
 
   private start(vcpu: Vcpu): void {
     vcpu.started = true;
-    const { balloon, mapper } = this;
-    if (vcpu.id === BALLOON_VCPU && balloon && mapper) {
+    const { balloon, mapper, intruder } = this;
+    if (vcpu.id === BALLOON_VCPU && balloon && mapper && intruder) {
       // Without a driver nothing watches the target, but holes for foreign mappings are still made and refilled.
       this.add(vcpu, { id: 'balloon', step: (now) => balloon.step(now), stop: () => {} });
       this.add(vcpu, mapper);
+      this.add(vcpu, intruder);
     }
     for (const workload of this.spec.workloads) if (vcpuOf(this.spec, workload) === vcpu.id) this.load(vcpu, workload);
   }
@@ -216,6 +225,8 @@ export class GuestKernel {
         return new GpuDriver(context, workload, this.shared.buffers[workload.id] ?? null);
       case 'nic':
         return new NicDriver(context, workload);
+      case 'usb':
+        return new UsbDriver(context, workload);
       default:
         return workload satisfies never;
     }
@@ -262,6 +273,20 @@ export class GuestKernel {
       case 'foreign-copy':
         this.mapper?.request(command);
         this.wake(vcpu, 'foreign-mapper');
+        return;
+      case 'enter-reserved':
+        this.intruder?.request(command);
+        this.wake(vcpu, 'intruder');
+        return;
+      case 'reserved-io':
+        for (const scheduled of vcpu.tasks.values()) {
+          if (!(scheduled.task instanceof UsbDriver) || scheduled.task.device !== command.device) continue;
+          scheduled.task.request(command.attempts);
+          scheduled.wakeAt = 0;
+        }
+        return;
+      case 'bar-io':
+        useWindow(vcpu.context, this.spec.pci ?? [], command);
         return;
       default:
         command satisfies never;

@@ -2,9 +2,19 @@ import { describe, expect, it } from 'vitest';
 import { createGuestMemory, GuestMemory, pageState } from './guest-memory.ts';
 import { pagesIn, ramRanges } from './ram-ranges.ts';
 
-const request = { vcpus: 2, seed: 1, unitPages: 1, allocation: 'scattered', hotplugPages: 0 } as const;
+const request = { taken: [], vcpus: 2, seed: 1, unitPages: 1, allocation: 'scattered', hotplugPages: 0 } as const;
 
 describe('the guest frame allocator', () => {
+  it('hot-adds memory behind what the map reserves above RAM, never over it', () => {
+    const ranges = [{ start: 0, end: 512 }];
+    const taken = [{ start: 1_500, end: 1_600 }];
+    const memory = new GuestMemory(createGuestMemory({ ...request, ranges, taken, hotplugPages: 2_048 }), 0);
+    expect([memory.hotAdd(512), memory.hotAdd(1_024)]).toEqual([true, true]);
+    expect(memory.peekBallooned(1e9).filter((gfn) => gfn >= 1_500 && gfn < 1_600)).toEqual([]);
+    expect(memory.record.endGfn).toBe(2_048 + 1_024);
+    expect(memory.record.ramPages).toBe(512 + 512 + 1_024);
+  });
+
   it('scatters single pages over all 2M blocks, the same way for the same seed', () => {
     const ranges = [{ start: 0, end: 128 * 512 }];
     const first = new GuestMemory(createGuestMemory({ ...request, ranges }), 0).allocPages(300, pageState.used);

@@ -23,6 +23,8 @@ const LOCKS = [{ name: 'guestAllocator', scope: -1, bias: 0 }] as const;
 /** Everything a vCPU thread needs to attach; structured-cloneable. */
 export interface GuestMemoryShared {
   readonly ranges: readonly RamRange[];
+  /** What the memory map has beside RAM: no memory is hot-added there. */
+  readonly taken: readonly RamRange[];
   /** Pages that page states exist for: RAM and room for hot-added memory. */
   readonly capacity: number;
   /** Pages of one ballooned extent: 1 or 512. */
@@ -40,6 +42,7 @@ export interface GuestMemoryShared {
 
 export interface GuestMemoryRequest {
   readonly ranges: readonly RamRange[];
+  readonly taken: readonly RamRange[];
   readonly vcpus: number;
   readonly seed: number;
   readonly unitPages: 1 | 512;
@@ -47,15 +50,26 @@ export interface GuestMemoryRequest {
   readonly hotplugPages: number;
 }
 
+/** The first run of `pages` whole blocks from `from` on that nothing in the memory map lies in. */
+function freeRun(taken: readonly RamRange[], from: number, pages: number): number {
+  let start = Math.ceil(from / BLOCK) * BLOCK;
+  for (const range of taken) {
+    if (range.end > start && range.start < start + pages) start = Math.ceil(range.end / BLOCK) * BLOCK;
+  }
+  return start;
+}
+
 /** Allocates the kernel's shared memory: all RAM free, nothing ballooned. */
 export function createGuestMemory(request: GuestMemoryRequest): GuestMemoryShared {
-  const { ranges } = request;
+  const { ranges, taken } = request;
   const end = ranges.at(-1)?.end ?? 0;
   // Hot-added memory comes in whole sections above the end.
-  const capacity = Math.ceil(end / BLOCK) * BLOCK + Math.ceil(request.hotplugPages / BLOCK) * BLOCK;
+  const hotplug = Math.ceil(request.hotplugPages / BLOCK) * BLOCK;
+  const capacity = (hotplug === 0 ? Math.ceil(end / BLOCK) * BLOCK : freeRun(taken, end, hotplug)) + hotplug;
   const shared = (bytes: number): SharedArrayBuffer => new SharedArrayBuffer(Math.ceil(bytes / 8) * 8);
   const result: GuestMemoryShared = {
     ranges,
+    taken,
     capacity,
     unitPages: request.unitPages,
     allocation: request.allocation,
@@ -263,7 +277,7 @@ export class GuestMemory {
   /** Memory hot-added above the end, brought online without frames: it arrives on the balloon stack. False: no room. */
   hotAdd(pages: number): boolean {
     this.mutex.lock();
-    const start = Math.ceil(this.record.endGfn / BLOCK) * BLOCK;
+    const start = freeRun(this.shared.taken, this.record.endGfn, pages);
     const fits = start + pages <= this.shared.capacity;
     if (fits) {
       for (let at = start + pages - this.shared.unitPages; at >= start; at -= this.shared.unitPages)

@@ -83,7 +83,26 @@ export interface NicWorkloadSpec extends WorkloadBase {
   readonly verifyEvery: number;
 }
 
-export type WorkloadSpec = MemoryWorkloadSpec | GpuWorkloadSpec | NicWorkloadSpec;
+/**
+ * A USB controller whose firmware emulates a keyboard: the controller writes into its reserved memory from boot on, and a CPU
+ * reads there what it wrote.
+ */
+export interface UsbWorkloadSpec extends WorkloadBase {
+  readonly kind: 'usb';
+  readonly device: number;
+  /** Frames it writes by itself; 0 = only when asked. */
+  readonly framesPerSecond: number;
+}
+
+export type WorkloadSpec = MemoryWorkloadSpec | GpuWorkloadSpec | NicWorkloadSpec | UsbWorkloadSpec;
+
+/** A device that was passed through, as the kernel finds it on its bus: its memory windows where firmware left them. */
+export interface GuestPciDevice {
+  /** The host's device. */
+  readonly device: number;
+  /** `gfn` null: firmware found no room. */
+  readonly windows: readonly { readonly bar: number; readonly gfn: number | null; readonly pages: number }[];
+}
 
 export interface GuestSpec {
   readonly domid: number;
@@ -108,6 +127,8 @@ export interface GuestSpec {
   readonly balloon: BalloonSpec;
   readonly foreignMapPlace: 'ballooned-hole' | 'top-of-ram';
   readonly workloads: readonly WorkloadSpec[];
+  /** Absent: nothing was passed through. */
+  readonly pci?: readonly GuestPciDevice[];
   readonly timeScale: number;
 }
 
@@ -121,6 +142,9 @@ export interface ForeignCopy {
   readonly tag: number;
 }
 
+/** How a kernel that does not mind its memory map gets at a reserved frame: populates it, gives it up, moves a page there. */
+export type Intrusion = 'populate' | 'give-up' | 'move';
+
 export type GuestCommand =
   | { readonly do: 'target'; readonly kib: number }
   | { readonly do: 'start'; readonly workload: WorkloadSpec }
@@ -128,6 +152,24 @@ export type GuestCommand =
   /** One command buffer of `attempts` single-frame writes by the driver of that device. */
   | { readonly do: 'gpu-dma'; readonly device: number; readonly attempts: number; readonly place: DmaPlace }
   | ({ readonly do: 'foreign-copy' } & ForeignCopy)
+  /** So many frames written by the controller and looked at by the CPU. */
+  | { readonly do: 'reserved-io'; readonly device: number; readonly attempts: number }
+  /** So many tries at the reserved frames of a device. */
+  | {
+      readonly do: 'enter-reserved';
+      readonly id: string;
+      readonly device: number;
+      readonly how: Intrusion;
+      readonly attempts: number;
+    }
+  /** So many stores into a window of a device. */
+  | {
+      readonly do: 'bar-io';
+      readonly id: string;
+      readonly device: number;
+      readonly bar: number;
+      readonly attempts: number;
+    }
   | { readonly do: 'shutdown'; readonly reason: number };
 
 export type BalloonState = 'done' | 'wait' | 'eagain' | 'ecanceled';
@@ -153,6 +195,33 @@ export interface GuestEvents {
     reason: number;
   };
   nicJob: { id: string; completed: number; faults: number; firstFaultDfn: number; reason: number };
+  /** A controller's driver is loaded: frames of its reserved region, those that hold firmware's tag, those where nothing is. */
+  reservedRegion: { id: string; startPfn: number; pages: number; firmware: number; missing: number };
+  /**
+   * Frames the controller wrote. `foreign` had been written by somebody else since; `unseen` did not show the CPU what the
+   * device wrote.
+   */
+  reservedIo: {
+    id: string;
+    asked: boolean;
+    frames: number;
+    completed: number;
+    faults: number;
+    foreign: number;
+    unseen: number;
+    firstWrong: number;
+    found: number;
+  };
+  /** So far, and for the last time when `attempts` are all made. */
+  enteredReserved: {
+    id: string;
+    how: Intrusion;
+    attempts: number;
+    wanted: number;
+    entered: number;
+    firstError: number;
+  };
+  barIo: { id: string; device: number; bar: number; gfn: number | null; attempts: number; answered: number };
   foreignCopyDone: { id: string; domid: number; mapped: number; failed: number; firstError: number };
   /** A verified frame did not hold what was last written: the invariant noWriteLost. */
   noWriteLost: { id: string; gfn: number; expected: number; found: number; bad: number };
@@ -176,6 +245,8 @@ export function vcpuOf(spec: Pick<GuestSpec, 'vcpus'>, workload: WorkloadSpec): 
   if (workload.vcpu !== undefined) return workload.vcpu % spec.vcpus;
   if (spec.vcpus === 1) return 0;
   if (workload.kind === 'nic') return spec.vcpus - 1;
+  // Controllers share their firmware's memory: one CPU knows what was written there last.
+  if (workload.kind === 'usb') return 1;
   let hash = 0;
   for (let i = 0; i < workload.id.length; i++) hash = (hash * 31 + workload.id.charCodeAt(i)) >>> 0;
   return 1 + (hash % (spec.vcpus - 1));

@@ -41,6 +41,13 @@ export function ramRanges(map: readonly MemoryMapEntry[]): readonly RamRange[] {
   return ranges.sort((a, b) => a.start - b.start);
 }
 
+/** Frames of which the map says that they are anything but RAM, ascending. */
+export const takenRanges = (map: readonly MemoryMapEntry[]): readonly RamRange[] =>
+  map
+    .filter(({ type, size }) => type !== E820_RAM && size > 0)
+    .map(({ addr, size }) => ({ start: Math.floor(addr / PAGE), end: Math.ceil((addr + size) / PAGE) }))
+    .sort((a, b) => a.start - b.start);
+
 export const pagesIn = (ranges: readonly RamRange[]): number =>
   ranges.reduce((sum, range) => sum + range.end - range.start, 0);
 

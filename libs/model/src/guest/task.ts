@@ -10,6 +10,8 @@ export interface TaskContext {
   readonly port: Hypercalls;
   readonly sink: GuestSink;
   readonly seed: number;
+  /** What the controllers of this vCPU wrote last into reserved frames. */
+  readonly mailboxes: Map<number, number>;
 }
 
 export interface Task {

@@ -85,6 +85,21 @@ export interface PhysInfo {
   readonly hapPtShare: boolean;
 }
 
+/** One operation of iommu_op; which fields count depends on the kind. `flags`: iommuOpFlag, the page order from bit 10 on. */
+export interface IommuOp {
+  readonly kind:
+    | 'query_caps'
+    | 'map_page'
+    | 'unmap_page'
+    | 'map_foreign_page'
+    | 'lookup_foreign_page'
+    | 'unmap_foreign_page';
+  readonly bfn: number;
+  readonly gfn: number;
+  readonly domid: number;
+  readonly flags: number;
+}
+
 type Op<Name extends string, Args, Answer = unknown> = {
   call: { readonly op: Name } & Args;
   answer: { rc: number } & Answer;
@@ -182,6 +197,64 @@ type Ops =
   | Op<'set_mem_type', { domid: number; memType: number; first: number; count: number }>
   | Op<'modified_memory', { domid: number; first: number; count: number }>
   | Op<'track_dirty_vram', { domid: number; first: number; count: number }, { bitmap?: readonly number[] }>
+  // grant_table_op
+  | Op<
+      'gnttab_map_grant_ref',
+      { ops: readonly { hostAddr: number; flags: number; ref: number; domid: number }[] },
+      { results?: readonly { status: number; handle: number; devBusAddr: number }[] }
+    >
+  | Op<
+      'gnttab_unmap_grant_ref',
+      { ops: readonly { hostAddr: number; devBusAddr: number; handle: number }[] },
+      { statuses?: readonly number[] }
+    >
+  | Op<
+      'gnttab_copy',
+      {
+        ops: readonly {
+          sourceDomid: number;
+          /** A grant reference if the flags say so, else a gfn. */
+          sourceFrame: number;
+          sourceOffset: number;
+          destDomid: number;
+          destFrame: number;
+          destOffset: number;
+          length: number;
+          flags: number;
+        }[];
+      },
+      { statuses?: readonly number[] }
+    >
+  | Op<
+      'gnttab_transfer',
+      { ops: readonly { gfn: number; domid: number; ref: number }[] },
+      { statuses?: readonly number[] }
+    >
+  | Op<'gnttab_setup_table', { domid: number; nrFrames: number }, { status?: number; frames?: readonly number[] }>
+  | Op<
+      'gnttab_get_status_frames',
+      { domid: number; nrFrames: number },
+      { status?: number; frames?: readonly number[] }
+    >
+  | Op<'gnttab_query_size', { domid: number }, { status?: number; nrFrames?: number; maxFrames?: number }>
+  | Op<'gnttab_set_version', { version: number }, { version?: number }>
+  | Op<'gnttab_get_version', { domid: number }, { version?: number }>
+  // iommu_op (PV-IOMMU), and XenGT's query
+  | Op<'iommu_op', { ops: readonly IommuOp[] }, { statuses?: readonly number[] }>
+  | Op<'gfn_to_mfn', { domid: number; gfns: Extents }, { mfns?: readonly number[] }>
+  // memory lending (proposed, not Xen's): pages of the caller's in a window of a borrower
+  | Op<'set_target', { domid: number; target: number }>
+  | Op<'lend_open', { domid: number; first: number; count: number; order: number; onFailure: number }>
+  | Op<'lend_close', { domid: number; first: number }>
+  | Op<'lend', { domid: number; first: number; gfns: Extents; flags: number; sequence: number }, { done?: number }>
+  | Op<'revoke', { domid: number; first: number; count: number; writeProtect: boolean }, { revoked?: number }>
+  | Op<
+      'lend_faults',
+      { wait: boolean },
+      { faults?: readonly { domid: number; vcpu: number; gfn: number; write: boolean; sequence: number }[] }
+    >
+  | Op<'lend_sequence', { domid: number; gfn: number }, { sequence?: number }>
+  | Op<'lend_fail', { domid: number; gfn: number }>
   // sysctl, sched_op, console
   | Op<'physinfo', Record<never, never>, { info?: PhysInfo }>
   | Op<
@@ -193,15 +266,35 @@ type Ops =
   | Op<'shutdown', { reason: number }>
   | Op<'remote_shutdown', { domid: number; reason: number }>
   | Op<'console_io', { text: string }>
-  // what a vCPU does in guest mode: loads and stores through the p2m, one 32-bit tag a frame
-  | Op<'touch', { frames: Extents }, { done?: number; faulted?: number }>
-  | Op<'store', { frames: Extents; tag: number }, { done?: number; faulted?: number }>
+  // what a vCPU does in guest mode: loads and stores through the p2m, one 32-bit tag a frame. `faulted` met no RAM; `mmio` of
+  // them were answered by the window of a device
+  | Op<'touch', { frames: Extents }, { done?: number; faulted?: number; mmio?: number }>
+  | Op<'store', { frames: Extents; tag: number }, { done?: number; faulted?: number; mmio?: number }>
   | Op<'load', { frames: Extents }, { tags?: readonly number[]; faulted?: number }>
   | Op<
       'verify',
       { frames: Extents; tag: number },
       { bad?: number; firstBad?: number; found?: number; faulted?: number }
     >
+  // … and to its own grant table, whose frame `index / entries a frame` it has at `gfn`
+  | Op<
+      'grant_entry_set',
+      {
+        gfn: number;
+        index: number;
+        version: number;
+        flags: number;
+        domid: number;
+        frame: number;
+        /** Version 2: the part of the page; and whose grant a transitive entry passes on. */
+        start: number;
+        length: number;
+        transDomid: number;
+        transRef: number;
+      }
+    >
+  | Op<'grant_entry_end', { gfn: number; index: number; version: number }>
+  | Op<'grant_entry_query', { gfn: number; index: number; version: number }, { flags?: number; inUse?: boolean }>
   // what a driver asks of its device: bounded bursts, run by a DMA thread through IOTLB and IOMMU
   | Op<'device_submit', { sbdf: number; commands: readonly DeviceCommand[] }, { job?: number }>
   | Op<'device_wait', { sbdf: number; job: number }, Partial<DmaOutcome>>

@@ -38,7 +38,20 @@ import {
   unpausedomain,
 } from './domctl.ts';
 import { errno } from './errno.ts';
+import { grantEntryEnd, grantEntryQuery, grantEntrySet } from './grant-entry-op.ts';
+import {
+  gnttabCopy,
+  gnttabGetStatusFrames,
+  gnttabGetVersion,
+  gnttabMap,
+  gnttabQuerySize,
+  gnttabSetupTable,
+  gnttabSetVersion,
+  gnttabTransfer,
+  gnttabUnmap,
+} from './grant-op.ts';
 import { load, store, touch, verify } from './guest-ops.ts';
+import { lend, lendClose, lendFail, lendFaults, lendOpen, lendSequence, revoke, setTarget } from './lend-op.ts';
 import {
   getPodTarget,
   maximumGpfn,
@@ -49,6 +62,7 @@ import {
 } from './memory-op.ts';
 import { pageOfflineOp } from './page-offline.ts';
 import { addToPhysmap, addToPhysmapBatch, removeFromPhysmap } from './physmap-op.ts';
+import { gfnToMfn, iommuOp } from './pv-iommu-op.ts';
 import { decreaseReservation, increaseReservation, populatePhysmap } from './reservation.ts';
 import { shadowOpCall } from './shadow-op.ts';
 import { consoleIo, physinfo, remoteShutdown, shutdown } from './sysctl.ts';
@@ -98,6 +112,28 @@ const handlers: { readonly [N in OpName]: Handler<N> } = {
   set_mem_type: setMemType,
   modified_memory: modifiedMemory,
   track_dirty_vram: trackDirtyVramOp,
+  gnttab_map_grant_ref: gnttabMap,
+  gnttab_unmap_grant_ref: gnttabUnmap,
+  gnttab_copy: gnttabCopy,
+  gnttab_transfer: gnttabTransfer,
+  gnttab_setup_table: gnttabSetupTable,
+  gnttab_get_status_frames: gnttabGetStatusFrames,
+  gnttab_query_size: gnttabQuerySize,
+  gnttab_set_version: gnttabSetVersion,
+  gnttab_get_version: gnttabGetVersion,
+  grant_entry_set: grantEntrySet,
+  grant_entry_end: grantEntryEnd,
+  grant_entry_query: grantEntryQuery,
+  iommu_op: iommuOp,
+  gfn_to_mfn: gfnToMfn,
+  set_target: setTarget,
+  lend_open: lendOpen,
+  lend_close: lendClose,
+  lend,
+  revoke,
+  lend_faults: lendFaults,
+  lend_sequence: lendSequence,
+  lend_fail: lendFail,
   physinfo,
   page_offline_op: pageOfflineOp,
   // The console ring is the hypervisor process's: it answers this one before a call gets here.

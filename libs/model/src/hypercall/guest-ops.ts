@@ -2,6 +2,7 @@
 // runs in guest mode; between slices the vCPU is out, so pausing its domain never waits longer than a slice.
 import { enterGuest, isHeld, leaveGuest } from '../domain/pause.ts';
 import type { Host } from '../host.ts';
+import { eventsSeen } from '../lending/window.ts';
 import { AccessOutcome, accessResult, guestAccess } from '../p2m/guest-access.ts';
 import { type CallOf, type Extents, extentAt, extentCount } from './calls.ts';
 import { extentsOk, isFrame, isTag } from './checks.ts';
@@ -18,7 +19,9 @@ const FAULTED = 0;
 const BAD = 1;
 const FIRST_BAD = 2;
 const FOUND = 3;
-const FIGURES = 4;
+/** Of the faulted: those that a device's window answered. */
+const MMIO = 4;
+const FIGURES = 5;
 
 /**
  * Accesses every frame; `storeTag` null loads. `seen` is told each result (ok or not). The last slice's outcome is `finish`;
@@ -40,6 +43,7 @@ function run(
   const count = extentCount(frames);
   const start = state?.at ?? 0;
   if (!enterGuest(d)) return blocked({ on: 'unpause', domid: d.domid }, { at: start, values: figures });
+  const seenEvents = eventsSeen(d);
   const out = new AccessOutcome();
   try {
     for (let i = start; i < count; i++) {
@@ -51,7 +55,11 @@ function run(
         out.tag = 0;
       } else guestAccess(h, d, frame, storeTag, out);
       if (out.result === accessResult.crashed) return rc(-errno.EFAULT);
+      if (out.result === accessResult.lendFault) {
+        return blocked({ on: 'lend', domid: d.domid, seen: seenEvents }, { at: i, values: figures });
+      }
       if (out.result !== accessResult.ok) figures[FAULTED] = (figures[FAULTED] ?? 0) + 1;
+      if (out.result === accessResult.mmio) figures[MMIO] = (figures[MMIO] ?? 0) + 1;
       seen(frame, out, figures);
     }
   } finally {
@@ -60,14 +68,15 @@ function run(
   return finish(figures);
 }
 
-const figuresOf = (state: ContinuationState | null): number[] => [...(state?.values ?? [0, 0, -1, 0])];
+const figuresOf = (state: ContinuationState | null): number[] => [...(state?.values ?? [0, 0, -1, 0, 0])];
 const ignore = (): void => {};
 
 const counted =
   (frames: Extents) =>
   (figures: number[]): Outcome => {
     const faulted = figures[FAULTED] ?? 0;
-    return done({ rc: 0, done: extentCount(frames) - faulted, faulted });
+    const mmio = figures[MMIO] ?? 0;
+    return done({ rc: 0, done: extentCount(frames) - faulted, faulted, ...(mmio > 0 ? { mmio } : {}) });
   };
 
 export const touch = (h: Host, caller: Caller, call: CallOf<'touch'>, state: ContinuationState | null): Outcome =>

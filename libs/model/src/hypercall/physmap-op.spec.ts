@@ -100,7 +100,7 @@ describe('add_to_physmap', () => {
     expect(add(bed, d, physmapSpace.gmfn, 0x9000, 1)).toBe(-errno.EACCES); // a hole is not ram_rw
     expect(add(bed, d, physmapSpace.gmfnForeign, 0, 1)).toBe(-errno.ENOSYS);
     expect(add(bed, d, physmapSpace.devMmio, 0xf0000, 1)).toBe(-errno.EACCES);
-    expect(add(bed, d, physmapSpace.grantTable, 0, 1)).toBe(-errno.EINVAL);
+    expect(add(bed, d, physmapSpace.grantTable, 64, 1)).toBe(-errno.EINVAL);
     expect(add(bed, d, physmapSpace.gmfnRange, 2 ** 36 - 2, 1, 8)).toBe(-errno.EOVERFLOW);
     expect(add(bed, d, 77, 0, 1)).toBe(-errno.ENOSYS);
     hypercall(bed, bed.dom0, { op: 'iomem_permission', domid: d.domid, firstMfn: 0xf0000, nrMfns: 1, allow: true });

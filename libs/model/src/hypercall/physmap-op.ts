@@ -4,6 +4,7 @@ import type { Domain } from '../domain/domain.ts';
 import { putPage } from '../domain/memory.ts';
 import { INVALID_MFN, MAX_GFN, type Mfn } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
+import { mapTableFrame } from '../grant/table.ts';
 import type { Host } from '../host.ts';
 import { FLUSHF_added, FLUSHF_modified } from '../iommu/flags.ts';
 import { iommuIotlbFlush } from '../iommu/iommu.ts';
@@ -11,7 +12,14 @@ import { p2mAddForeign } from '../p2m/foreign.ts';
 import { getGfn, getPageFromGfn, P2M_ALLOC, putGfn } from '../p2m/get-entry.ts';
 import { mapMmioRegions } from '../p2m/mmio.ts';
 import { Leaf } from '../p2m/peek-entry.ts';
-import { guestPhysmapAddPage, guestRemovePage, p2mRemovePage, removeEntry } from '../p2m/physmap.ts';
+import {
+  clearMmioEntry,
+  guestPhysmapAddPage,
+  guestRemovePage,
+  isProtected,
+  p2mRemovePage,
+  removeEntry,
+} from '../p2m/physmap.ts';
 import { isSpecial, p2mType } from '../p2m/types.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { type CallOf, extentAt, extentCount, physmapSpace } from './calls.ts';
@@ -52,8 +60,7 @@ function addOne(h: Host, d: Domain, space: number, idx: number, gpfn: number, he
     case physmapSpace.sharedInfo:
       return idx === 0 && d.r.sharedInfo > 0 ? placePage(h, d, (d.r.sharedInfo - 1) as Mfn, gpfn) : -errno.EINVAL;
     case physmapSpace.grantTable:
-      // A domain without grant frames: every frame number is beyond its table.
-      return -errno.EINVAL;
+      return mapTableFrame(h, d, idx, (m) => placePage(h, d, m, gpfn));
     case physmapSpace.gmfn:
     case physmapSpace.gmfnRange:
       return isFrame(idx) ? movePage(h, d, idx, gpfn, held) : -errno.EINVAL;
@@ -87,7 +94,7 @@ function placePage(h: Host, d: Domain, m: Mfn, gpfn: number): number {
   const leaf = new Leaf();
   getGfn(h, d, gpfn, P2M_ALLOC, leaf);
   try {
-    if (leaf.type === p2mType.mmioDirect) return -errno.EPERM;
+    if (leaf.type === p2mType.mmioDirect && isProtected(h, leaf.type)) return -errno.EPERM;
     if (leaf.mfn !== INVALID_MFN && leaf.mfn !== m) {
       const rc = displace(h, d, gpfn, leaf);
       if (rc !== 0) return rc;
@@ -105,6 +112,7 @@ function placePage(h: Host, d: Domain, m: Mfn, gpfn: number): number {
 
 /** A page of Xen's is only unhooked; plain RAM is given back to the host, whatever flushes are put off. */
 function displace(h: Host, d: Domain, gpfn: number, leaf: Leaf): number {
+  if (leaf.type === p2mType.mmioDirect) return clearMmioEntry(h, d, gpfn);
   if (h.frames.valid(leaf.mfn) && h.frames.has(leaf.mfn, frameFlag.special))
     return removeEntry(h, d, gpfn, leaf.mfn, 0);
   return guestRemovePage(h, d, gpfn);

@@ -9,6 +9,21 @@ import {
 } from './device-invariants.ts';
 import type { Finding } from './findings.ts';
 import {
+  grantLeavesMatchHandles,
+  grantMarksMatchPins,
+  grantPinsMatchHandles,
+  pinnedImpliesReferenced,
+} from './grant-invariants.ts';
+import {
+  busFrameHoldsItsFrame,
+  busTranslationsAreFlushed,
+  globalEntriesLieInOneSlice,
+  oneBusFrameNamesOneFrame,
+  shadowAgreesWithGuestTable,
+  shadowEntryHoldsItsFrame,
+  trappedTablesAreIoreqPages,
+} from './gpu-invariants.ts';
+import {
   contiguityMarkersTrue,
   everyTableIsReachableOnce,
   iommuMirrorsP2m,
@@ -16,6 +31,12 @@ import {
   noIommuMappingForPodGfn,
   noIotlbEntryToFreeFrame,
 } from './iommu-invariants.ts';
+import {
+  lentFrameBelongsToLender,
+  lentLeavesMatchWindows,
+  noLentFrameInIommu,
+  noTlbEntryAfterRevoke,
+} from './lending-invariants.ts';
 import {
   claimsWithinFree,
   everyFrameHasOneOwner,
@@ -34,6 +55,7 @@ import {
   podEntryCountMatchesTable,
   podNeverWithDevice,
 } from './pod-invariants.ts';
+import { identityEntryChangesOnlyThroughItsOwner, noFrameWritableByTwoGuests } from './reserved-region-invariants.ts';
 import { Survey } from './survey.ts';
 
 export interface Invariant {
@@ -97,9 +119,66 @@ export const invariants: readonly Invariant[] = [
     source: 'XSA-400',
     check: quarantinedDeviceKeepsItsReservedPages,
   },
+  {
+    name: 'identityEntryChangesOnlyThroughItsOwner',
+    source: 'XSA-378',
+    check: identityEntryChangesOnlyThroughItsOwner,
+  },
+  {
+    name: 'noFrameWritableByTwoGuests',
+    source: 'iommu fact sheet, race R10',
+    check: noFrameWritableByTwoGuests,
+  },
   { name: 'contiguityMarkersTrue', source: 'iommu fact sheet, invariant 6', check: contiguityMarkersTrue },
   { name: 'everyTableIsReachableOnce', source: 'p2m fact sheet, invariant 8', check: everyTableIsReachableOnce },
   { name: 'pagingPoolMatchesTables', source: 'p2m fact sheet 11', check: pagingPoolMatchesTables },
+  {
+    name: 'grantPinsMatchHandles',
+    source: 'hypercalls fact sheet, invariant 6; XSA-218, XSA-224',
+    check: grantPinsMatchHandles,
+  },
+  { name: 'grantMarksMatchPins', source: 'hypercalls fact sheet, invariant 6', check: grantMarksMatchPins },
+  { name: 'pinnedImpliesReferenced', source: 'XSA-236', check: pinnedImpliesReferenced },
+  {
+    name: 'grantLeavesMatchHandles',
+    source: 'hypercalls fact sheet 3 (map)',
+    check: grantLeavesMatchHandles,
+  },
+  { name: 'lentLeavesMatchWindows', source: 'linux-guest fact sheet 4.4, step 2', check: lentLeavesMatchWindows },
+  { name: 'lentFrameBelongsToLender', source: 'lending fact sheet 2', check: lentFrameBelongsToLender },
+  { name: 'noLentFrameInIommu', source: 'linux-guest fact sheet, invariant 9', check: noLentFrameInIommu },
+  { name: 'noTlbEntryAfterRevoke', source: 'linux-guest fact sheet, invariant 3', check: noTlbEntryAfterRevoke },
+  {
+    name: 'oneBusFrameNamesOneFrame',
+    source: 'gpu-mediated fact sheet, invariant 4; seed 003',
+    check: oneBusFrameNamesOneFrame,
+  },
+  { name: 'busFrameHoldsItsFrame', source: 'gpu-mediated fact sheet 5, race R8', check: busFrameHoldsItsFrame },
+  {
+    name: 'busTranslationsAreFlushed',
+    source: 'gpu-mediated fact sheet, invariant 8, race R6; XSA-346',
+    check: busTranslationsAreFlushed,
+  },
+  {
+    name: 'shadowEntryHoldsItsFrame',
+    source: 'gpu-mediated fact sheet, invariant 2, races R1, R9, R11',
+    check: shadowEntryHoldsItsFrame,
+  },
+  {
+    name: 'shadowAgreesWithGuestTable',
+    source: 'gpu-mediated fact sheet, invariant 1, race R3',
+    check: shadowAgreesWithGuestTable,
+  },
+  {
+    name: 'trappedTablesAreIoreqPages',
+    source: 'gpu-mediated fact sheet, invariant 3',
+    check: trappedTablesAreIoreqPages,
+  },
+  {
+    name: 'globalEntriesLieInOneSlice',
+    source: 'gpu-mediated fact sheet, invariant 5',
+    check: globalEntriesLieInOneSlice,
+  },
   { name: 'claimsWithinFree', source: 'hypercalls fact sheet 1.7', check: claimsWithinFree },
   { name: 'noLockHeldAtSafepoint', source: 'p2m fact sheet, invariant 9', check: noLockHeldAtSafepoint },
 ];

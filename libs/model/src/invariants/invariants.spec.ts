@@ -1,20 +1,37 @@
 import { describe, expect, it } from 'vitest';
 import { bootTestbed, expectSound, hypercall, makeGuest, type Testbed } from '../../test-support/hypercall-fixture.ts';
+import { addVirtualGpu, testGpu } from '../../test-support/gpu-fixture.ts';
+import { FIRST_REF, mapRef, showTable, writeEntry } from '../../test-support/grant-fixture.ts';
 import type { Domain } from '../domain/domain.ts';
+import { domainFeature } from '../domain/domain-record.ts';
 import { DOMID_IO, INVALID_MFN, type Mfn, sbdf } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
+import type { GpuState } from '../gpu/gpu-memory.ts';
+import { makePte } from '../gpu/pte.ts';
+import { setHandleFlags } from '../grant/maptrack.ts';
+import { clearStatus, gtf } from '../grant/shared-entry.ts';
+import { gntmap } from '../grant/status.ts';
 import { defaultPolicies } from '../host-config.ts';
-import { XENMEMF_populate_on_demand } from '../hypercall/calls.ts';
+import { hvmMem, XENMEMF_populate_on_demand } from '../hypercall/calls.ts';
+import { bank } from '../iommu/translation-cache.ts';
+import { windowsOf } from '../lending/window.ts';
 import { makeLeaf } from '../p2m/entry.ts';
 import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mAccess, p2mType } from '../p2m/types.ts';
 import { checkInvariants, invariants } from './check.ts';
 
-/** A guest with RAM, PoD entries and a cache, a device's tables, and a foreign mapping: something for every invariant. */
+/** Where dom0 maps a page that the guest grants. */
+const GRANT_GFN = 0x60;
+/** Where the guest borrows pages. */
+const WINDOW = 0x9000;
+
+/** A guest with RAM, PoD entries and a cache, a device's tables, and a foreign mapping, a mapped grant, lent pages: something for every invariant. */
 function richHost(): { bed: Testbed; d: Domain } {
   const bed = bootTestbed({
     policies: { ...defaultPolicies, iommuTables: 'separate' },
     rmrrs: [{ startPfn: 0x10000, endPfn: 0x10001, devices: [sbdf(0, 0, 2, 0)] }],
+    busFrames: 64,
+    mediatedGpus: [testGpu],
   });
   const d = makeGuest(bed, { iommu: true });
   const { domid } = d;
@@ -37,6 +54,20 @@ function richHost(): { bed: Testbed; d: Domain } {
     idxs: { start: 4096, count: 2 },
     gpfns: { start: 0x40, count: 2 },
   });
+  showTable(bed, d);
+  writeEntry(bed, d, { ref: FIRST_REF, to: bed.dom0, gfn: 4110 });
+  mapRef(bed, bed.dom0, d, FIRST_REF, GRANT_GFN);
+  hypercall(bed, bed.dom0, { op: 'populate_physmap', domid: 0, order: 0, memFlags: 0, extents: { start: 0x80, count: 2 } });
+  hypercall(bed, bed.dom0, { op: 'lend_open', domid, first: WINDOW, count: 8, order: 0, onFailure: 0 });
+  const gfns = { start: 0x80, count: 2 };
+  hypercall(bed, bed.dom0, { op: 'lend', domid, first: WINDOW, gfns, flags: 0, sequence: 0 });
+  const { driver } = addVirtualGpu(bed, d);
+  driver.buildTable([4112, 4113, 4114, 4115], [4100, 4101]);
+  driver.createRoot(0, 4112);
+  driver.writeGlobal(3, 4102);
+  driver.submit(0);
+  const op = { kind: 'map_foreign_page' as const, bfn: bed.h.pvIommu.base, gfn: 4103, domid, flags: 11 };
+  hypercall(bed, bed.dom0, { op: 'iommu_op', ops: [op, { ...op, bfn: op.bfn + 1, gfn: 4104 }] });
   return { bed, d };
 }
 
@@ -151,8 +182,21 @@ const damage: Record<string, (bed: Testbed, d: Domain) => void> = {
     bed.h.iommu.write(0, 'owner', d.domid + 1);
   },
   reservedRegionCountsMatchDevices: (_bed, d) => {
-    d.r.identityMaps.set([0x10000, 0x10001, p2mAccess.rw, 1]);
+    d.r.identityMaps.set([0x10000, 0x10001, p2mAccess.rw, 1, 0]);
     d.r.identityMapCount = 1;
+  },
+  identityEntryChangesOnlyThroughItsOwner: (_bed, d) => {
+    d.r.identityMaps.set([0x10000, 0x10001, p2mAccess.rw, 1, 2]);
+    d.r.identityMapCount = 1;
+  },
+  noFrameWritableByTwoGuests: (bed, d) => {
+    for (const { domid, r } of [d, makeGuest(bed, { iommu: true })]) {
+      hypercall(bed, bed.dom0, { op: 'iomem_permission', domid, firstMfn: 0x10000, nrMfns: 2, allow: true });
+      const window = { firstGfn: 0x10000, firstMfn: 0x10000, nrMfns: 2 };
+      hypercall(bed, bed.dom0, { op: 'memory_mapping', domid, ...window, add: true });
+      r.identityMaps.set([0x10000, 0x10001, p2mAccess.rw, 1, 2]);
+      r.identityMapCount = 1;
+    }
   },
   quarantinedDeviceKeepsItsReservedPages: (bed) => {
     bed.h.iommu.write(0, 'owner', DOMID_IO + 1);
@@ -169,6 +213,57 @@ const damage: Record<string, (bed: Testbed, d: Domain) => void> = {
   },
   pagingPoolMatchesTables: (_bed, d) => {
     d.r.poolTotal--;
+  },
+  grantPinsMatchHandles: (bed) => {
+    const t = bed.h.grants.of(bed.dom0);
+    setHandleFlags(t, 1, gntmap.host | gntmap.readonly);
+  },
+  grantMarksMatchPins: (bed, d) => {
+    clearStatus(bed.h.grants.of(d), FIRST_REF, gtf.reading);
+  },
+  pinnedImpliesReferenced: (bed, d) => {
+    bed.h.frames.count[frameAt(bed, d, 4110)] = 0;
+  },
+  grantLeavesMatchHandles: (bed) => {
+    bed.dom0.r.nrGrantLeaves++;
+  },
+  oneBusFrameNamesOneFrame: (bed) => {
+    bed.h.pvIommu.clear(bed.h.pvIommu.base);
+  },
+  busFrameHoldsItsFrame: (bed, d) => {
+    bed.h.frames.count[frameAt(bed, d, 4104)] = 0;
+  },
+  busTranslationsAreFlushed: (bed, d) => {
+    const [unit] = bed.h.iommu.units;
+    const stale = makeLeaf(frameAt(bed, d, 4104), 0, p2mType.ramRw, p2mAccess.rwx);
+    unit?.cache.fill(bank.leaf4k, bed.dom0.domid, bed.h.pvIommu.base, stale, 0, unit.cache.sequence);
+  },
+  shadowEntryHoldsItsFrame: (bed, d) => {
+    bed.h.frames.setOwner(frameAt(bed, d, 4100), bed.dom0.domid);
+  },
+  shadowAgreesWithGuestTable: (bed, d) => {
+    bed.h.gpus.contents.write(frameAt(bed, d, 4115), 9, makePte(4105, 3));
+  },
+  trappedTablesAreIoreqPages: (bed, d) => {
+    hypercall(bed, bed.dom0, { op: 'set_mem_type', domid: d.domid, memType: hvmMem.ramRw, first: 4115, count: 1 });
+  },
+  globalEntriesLieInOneSlice: (bed) => {
+    (bed.h.gpus.all[0] as GpuState).ggtt[testGpu.gmPages - 1] = makePte(5, 3);
+  },
+  lentLeavesMatchWindows: (_bed, d) => {
+    d.r.nrLent++;
+  },
+  lentFrameBelongsToLender: (_bed, d) => {
+    const [window] = windowsOf(d);
+    window?.remove();
+    window?.open(WINDOW, 8, 0, d, 0);
+  },
+  noLentFrameInIommu: (_bed, d) => {
+    d.r.features |= domainFeature.hapPtShare;
+  },
+  noTlbEntryAfterRevoke: (bed, d) => {
+    hypercall(bed, d, { op: 'touch', frames: { start: WINDOW, count: 1 } });
+    bed.h.tlbs.fill(0, d.slot, WINDOW + 5, makeLeaf(frameAt(bed, bed.dom0, 0x80), 0, p2mType.lent, p2mAccess.rw));
   },
   claimsWithinFree: (_bed, d) => {
     d.r.outstandingPages = 5;

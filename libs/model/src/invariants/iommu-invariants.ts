@@ -4,6 +4,7 @@ import { formatSbdf } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { markerOf, withoutMarker } from '../iommu/contiguity.ts';
 import { deviceTlb } from '../iommu/device-tlb.ts';
+import { mapsAllRam } from '../iommu/one-to-one.ts';
 import { bank } from '../iommu/translation-cache.ts';
 import { domidOfDid } from '../iommu/vtd/domain-ids.ts';
 import { SLOT_SP, slotFrame } from '../p2m/entry.ts';
@@ -51,6 +52,7 @@ export function noIommuLeafToFreeFrame(s: Survey): Finding[] {
   const { h } = s;
   const found: Finding[] = [];
   for (const { d, ioRuns } of s.domains) {
+    if (mapsAllRam(d)) continue;
     for (const run of ioRuns) {
       const m = firstFree(s, run.to, run.pages);
       if (m < 0) continue;
@@ -82,6 +84,7 @@ export function noIotlbEntryToFreeFrame(s: Survey): Finding[] {
   for (const unit of h.iommu.units) {
     for (const entry of unit.cache.cached()) {
       const domid = domidOfDid(unit, entry.did);
+      if (s.domains.some(({ d }) => d.domid === domid && mapsAllRam(d))) continue;
       const where = `iommu:${unit.config.id} caches d${domid} dfn ${hex(entry.frame)}`;
       const evidence = { unit: unit.config.id, domid, dfn: entry.frame };
       if (leafBanks.includes(entry.bank)) {

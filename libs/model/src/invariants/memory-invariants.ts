@@ -4,7 +4,7 @@ import { MAX_ORDER } from '../frames/heap.ts';
 import { slotFrame, slotLow, slotType } from '../p2m/entry.ts';
 import { flushPending } from '../p2m/p2m.ts';
 import { p2mLogDirtyGlobal } from '../p2m/recalc.ts';
-import { p2mType } from '../p2m/types.ts';
+import { isGrant, p2mType } from '../p2m/types.ts';
 import { tableUse } from '../shared-memory/table-pages.ts';
 import type { Finding } from './findings.ts';
 import type { Survey } from './survey.ts';
@@ -109,7 +109,7 @@ export function noTlbEntryToFreeFrame(s: Survey): Finding[] {
       const m = slotFrame(leaf) as Mfn;
       const type = slotType(slotLow(leaf));
       if (type === p2mType.mmioDirect || !s.isHostRam(m)) continue;
-      const lent = type === p2mType.mapForeign;
+      const lent = type === p2mType.mapForeign || isGrant(type) || type === p2mType.lent;
       if ((h.frames.count[m] as number) > 0 && (lent || h.frames.ownerOf(m) === d.domid)) continue;
       found.push({
         text: `cpu${cpu} still translates d${d.domid} gfn ${hex(gfn)} to mfn ${hex(m)}, which is no longer its own`,

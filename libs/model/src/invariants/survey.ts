@@ -5,15 +5,20 @@ import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
+import { touchesBusFrames } from '../iommu/bus-space.ts';
+import { bfnFlag } from '../iommu/pv-iommu-state.ts';
 import { deviceRights } from '../p2m/device-view.ts';
 import { dirtyTables } from '../p2m/dirty-bitmap.ts';
 import { SLOT_SP, slotAccess, slotFrame, slotLow, slotType } from '../p2m/entry.ts';
-import { isPod, isRam, p2mType } from '../p2m/types.ts';
+import { isGrant, isLent, isPod, isRam, p2mType } from '../p2m/types.ts';
 import { SLOTS_PER_TABLE } from '../shared-memory/table-pages.ts';
 import { Findings } from './findings.ts';
+import { heldByGrants } from './grant-invariants.ts';
 import { judgeLeaf } from './leaf-invariants.ts';
 import { Runs } from './runs.ts';
 
+/** What a frame without an owner may be marked as. */
+const UNOWNED_FLAGS = frameFlag.freeHead | frameFlag.notRam | frameFlag.firmware;
 const ROOT_LEVEL = 3;
 const PRESENT_IO = 3;
 /** Domids that can own frames, reserved ones included. */
@@ -25,10 +30,16 @@ export interface DomainSurvey {
   ramPages: number;
   podPages: number;
   foreignLeaves: number;
+  grantLeaves: number;
+  /** Leaves of type lent, and places for them, as gfn runs with the frame in `to`. */
+  readonly lentRuns: Runs;
+  readonly lentPlaces: Runs;
   ioreqLeaves: number;
   /** What a device may reach according to the p2m, and what the domain's own I/O tables say. */
   readonly p2mRuns: Runs;
   readonly ioRuns: Runs;
+  /** Bus frames that dom0 manages itself. */
+  readonly busRuns: Runs;
   readonly podRuns: Runs;
 }
 
@@ -36,7 +47,7 @@ export class Survey {
   readonly h: Host;
   readonly findings = new Findings();
   readonly domains: DomainSurvey[] = [];
-  /** References that foreign leaves hold, by frame. */
+  /** References that foreign and lent leaves and mapped grants hold, by frame. */
   readonly foreignRefs = new Map<number, number>();
   /** Per owner (domid): frames with a reference, those of them that are Xen's, in the PoD cache, with a valid M2P. */
   readonly owned = new Int32Array(OWNERS);
@@ -52,7 +63,11 @@ export class Survey {
   constructor(h: Host) {
     this.h = h;
     this.reached = new Uint8Array(h.tables.pages);
-    for (const d of h.allDomains()) this.domains.push(this.surveyDomain(d));
+    for (const d of h.allDomains()) {
+      this.domains.push(this.surveyDomain(d));
+      for (const { mfn, references } of heldByGrants(h, d)) this.refer(mfn, references);
+    }
+    for (const { mfn, flags } of h.pvIommu.records()) if ((flags & bfnFlag.noRef) === 0) this.refer(mfn, 1);
     this.surveyFrames();
   }
 
@@ -67,9 +82,13 @@ export class Survey {
       ramPages: 0,
       podPages: 0,
       foreignLeaves: 0,
+      grantLeaves: 0,
+      lentRuns: new Runs(),
+      lentPlaces: new Runs(),
       ioreqLeaves: 0,
       p2mRuns: new Runs(),
       ioRuns: new Runs(),
+      busRuns: new Runs(),
       podRuns: new Runs(),
     };
     if (d.r.p2mRoot !== 0) this.walkP2m(s, d.r.p2mRoot, ROOT_LEVEL, 0, 0);
@@ -126,6 +145,7 @@ export class Survey {
       }
       return;
     }
+    if (isLent(type)) s.lentPlaces.add(gfn, gfn, pages, 0);
     if (mfn === INVALID_MFN) return;
     if (level > 0 && mfn % pages !== 0) {
       this.findings.add('leafIsAligned', `d${s.d.domid} gfn ${hex(gfn)} maps mfn ${hex(mfn)} with ${pages} pages`, {
@@ -135,14 +155,31 @@ export class Survey {
     }
     if (type === p2mType.mapForeign) {
       s.foreignLeaves++;
-      this.foreignRefs.set(mfn, (this.foreignRefs.get(mfn) ?? 0) + 1);
-      if (!this.h.frames.valid(mfn as never) || this.h.frames.count[mfn] === 0) {
-        this.findings.add('noP2mLeafToFreeFrame', `d${s.d.domid} gfn ${hex(gfn)} maps the free frame ${hex(mfn)}`, {
-          gfn,
-          mfn,
-        });
+      this.refer(mfn, 1);
+      this.othersFrame(s, gfn, mfn);
+    } else if (isGrant(type)) {
+      s.grantLeaves++;
+      this.othersFrame(s, gfn, mfn);
+    } else if (type === p2mType.lent) {
+      s.lentRuns.add(gfn, mfn, pages, low & 3);
+      for (let i = 0; i < pages && this.isHostRam(mfn + i); i++) {
+        this.refer(mfn + i, 1);
+        this.othersFrame(s, gfn + i, mfn + i);
       }
     } else if (isRam(type) && type !== p2mType.ramShared) this.ramLeaf(s, gfn, mfn, pages, type);
+  }
+
+  private refer(mfn: number, references: number): void {
+    this.foreignRefs.set(mfn, (this.foreignRefs.get(mfn) ?? 0) + references);
+  }
+
+  /** A leaf that shows somebody else's frame. */
+  private othersFrame(s: DomainSurvey, gfn: number, mfn: number): void {
+    if (this.h.frames.valid(mfn as never) && this.h.frames.count[mfn] !== 0) return;
+    this.findings.add('noP2mLeafToFreeFrame', `d${s.d.domid} gfn ${hex(gfn)} maps the free frame ${hex(mfn)}`, {
+      gfn,
+      mfn,
+    });
   }
 
   private ramLeaf(s: DomainSurvey, gfn: number, mfn: number, pages: number, type: number): void {
@@ -186,7 +223,9 @@ export class Survey {
       if ((slot & PRESENT_IO) === 0) continue;
       const dfn = base + i * span;
       if (level > 0 && (slot & SLOT_SP) === 0) this.walkIo(s, slotFrame(slot), level - 1, dfn);
-      else s.ioRuns.add(dfn, slotFrame(slot), span, slot & PRESENT_IO);
+      else if (s.d.isHardware && touchesBusFrames(this.h.config, dfn, span)) {
+        s.busRuns.add(dfn, slotFrame(slot), span, slot & PRESENT_IO);
+      } else s.ioRuns.add(dfn, slotFrame(slot), span, slot & PRESENT_IO);
     }
   }
 
@@ -226,7 +265,7 @@ export class Survey {
     const owner = frames.ownerOf(m as Parameters<typeof frames.ownerOf>[0]);
     if (owner < 0) {
       if ((flags & frameFlag.table) !== 0) this.anonymous++;
-      else if (count !== 0 || (flags & ~(frameFlag.freeHead | frameFlag.notRam)) !== 0 || frames.m2p[m] !== 0) {
+      else if (count !== 0 || (flags & ~UNOWNED_FLAGS) !== 0 || frames.m2p[m] !== 0) {
         this.findings.add(
           'everyFrameHasOneOwner',
           `mfn ${hex(m)} has no owner, but ${count} references, flags ${flags}`,

@@ -34,7 +34,7 @@ describe('at boot', () => {
     const { h, dom0, log } = bootWithDom0(withRmrr());
     expect(devicesOf(h, 0)).toEqual([GPU, NIC, USB]);
     expect(dom0.r.deviceCount).toBe(3);
-    expect(identityMaps(dom0)).toEqual([{ first: 0x3f00, last: 0x3f03, access: p2mAccess.rw, count: 1 }]);
+    expect(identityMaps(dom0)).toMatchObject([{ first: 0x3f00, last: 0x3f03, access: p2mAccess.rw, count: 1 }]);
     expect(iommuLookupPage(h, dom0, 0x3f02).mfn).toBe(0x3f02);
     const dma = new DmaThread(h, 0);
     expect(dma.transaction(GPU, 0x3f02, 'w', 1)).toBe(0);

@@ -1,7 +1,7 @@
 // One DMA transaction of a device: open, translate, access a frame, close. It runs on a DMA thread beside all pCPUs, takes no
 // lock and waits for nobody; a synchronous flush waits for it instead. Event invariants are checked at the access itself:
 // the frame must not be free, and must be the domain's own or have been lent to it when it was mapped.
-import { formatSbdf, INVALID_MFN, type Mfn, type Sbdf } from '../frames/addresses.ts';
+import { type Domid, formatSbdf, INVALID_MFN, type Mfn, type Sbdf } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { slotFrame, slotLow, slotType } from '../p2m/entry.ts';
 import { isSpecial } from '../p2m/types.ts';
@@ -33,6 +33,10 @@ export class DmaThread {
   private turn = 0;
   /** Contents tag that the last read found; all ones after a fault. */
   tag = 0;
+  /** Frame that the last request reached, if it did not fault. */
+  mfn = -1;
+  /** A mediated device works for one guest at a time: whose memory it must be in now. -1: the one of its context entry. */
+  onBehalfOf: Domid | -1 = -1;
   /** What the tables held when the last fault was looked into. */
   lastFault: FaultCause | null = null;
 
@@ -66,7 +70,9 @@ export class DmaThread {
       else {
         const m = slotFrame(slot) as Mfn;
         step(stepKind.dma, dfn);
-        this.check(unit, device, dfn, m, slot);
+        this.mfn = m;
+        if (this.onBehalfOf < 0) this.check(unit, device, dfn, m, slot);
+        else this.checkMediated(device, dfn, m, this.onBehalfOf as Domid);
         this.access(m, write, tag);
       }
     } finally {
@@ -96,6 +102,22 @@ export class DmaThread {
       this.tag = ALL_ONES;
     } else if (write) Atomics.store(frames.tag, m, tag);
     else this.tag = Atomics.load(frames.tag, m);
+  }
+
+  /** The context entry is dom0's whoever the device works for: only its mediator keeps it out of others' memory. */
+  private checkMediated(device: number, dfn: number, m: Mfn, guest: Domid): void {
+    const { h } = this;
+    if (!h.frames.valid(m) || !isHeapRam(h, m)) return;
+    const owner = h.frames.ownerOf(m);
+    if (owner === guest) return;
+    const free = owner < 0 && Atomics.load(h.frames.count, m) <= 0;
+    h.platform.violation({
+      invariant: free ? 'noGpuReachIntoFreedFrame' : 'noGpuReachIntoForeignFrame',
+      text:
+        `${formatSbdf(h.iommu.device(device).sbdf)}, working for d${guest}, reaches mfn ${m.toString(16)} at bus frame ${dfn.toString(16)}, ` +
+        (free ? 'which is free' : `which belongs to ${owner < 0 ? 'Xen' : `d${owner}`}`),
+      evidence: { sbdf: h.iommu.device(device).sbdf, domid: guest, dfn, mfn: m, owner },
+    });
   }
 
   /** A legal transaction cannot see its frame change hands: whoever takes the frame away flushes first, and that waits. */

@@ -5,17 +5,18 @@ import type { Domain } from '../domain/domain.ts';
 import { MAX_IDENTITY_MAPS } from '../domain/domain-record.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
-import { p2mAddIdentityEntry, p2mRemoveIdentityEntry } from '../p2m/identity.ts';
+import { identityPages, p2mAddIdentityEntry, p2mRemoveIdentityEntry } from '../p2m/identity.ts';
 import { p2mAccess } from '../p2m/types.ts';
 
 /** As `access`: take the map away (Xen uses this value, which no map can have). */
 export const UNMAP_IDENTITY = p2mAccess.x;
 
-const FIELDS = 4;
+const FIELDS = 5;
 const FIRST = 0;
 const LAST = 1;
 const ACCESS = 2;
 const COUNT = 3;
+const IDENTICAL = 4;
 
 export interface IdentityMap {
   readonly first: number;
@@ -23,6 +24,8 @@ export interface IdentityMap {
   readonly access: number;
   /** Devices it is there for. */
   readonly count: number;
+  /** Pages that were 1:1 when it was made: fewer than all where a relaxed policy let something else stay. */
+  readonly identical: number;
 }
 
 /** The maps of a domain, for reports and invariants. */
@@ -33,6 +36,7 @@ export function identityMaps(d: Domain): IdentityMap[] {
     last: cells[i * FIELDS + LAST] as number,
     access: cells[i * FIELDS + ACCESS] as number,
     count: cells[i * FIELDS + COUNT] as number,
+    identical: cells[i * FIELDS + IDENTICAL] as number,
   }));
 }
 
@@ -80,7 +84,7 @@ export function iommuIdentityMapping(
 function insert(h: Host, d: Domain, access: number, first: number, last: number, flag: number): number {
   const node = d.r.identityMapCount;
   if (node === MAX_IDENTITY_MAPS) return -errno.ENOMEM;
-  d.r.identityMaps.set([first, last, access, 1], node * FIELDS);
+  d.r.identityMaps.set([first, last, access, 1, 0], node * FIELDS);
   d.r.identityMapCount = node + 1;
   for (let g = first; g <= last; g++) {
     const rc = p2mAddIdentityEntry(h, d, g, access, flag);
@@ -89,5 +93,6 @@ function insert(h: Host, d: Domain, access: number, first: number, last: number,
     if (g === first) removeNode(d, node);
     return rc;
   }
+  d.r.identityMaps[node * FIELDS + IDENTICAL] = identityPages(h, d, first, last);
   return 0;
 }

@@ -6,25 +6,28 @@ import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { counter } from '../shared-memory/counters.ts';
+import { faultOnLent } from '../lending/lend-fault.ts';
+import { accessResult } from './access-result.ts';
 import { SLOT_R, SLOT_W, SLOT_X } from './entry.ts';
-import { getGfn, P2M_ALLOC, putGfn } from './get-entry.ts';
+import { getGfn, P2M_ALLOC, P2M_LENT, putGfn } from './get-entry.ts';
 import { dirtyFault } from './log-dirty.ts';
 import { isMmioRo } from './memory-type.ts';
 import { resolveMisconfig } from './misconfig.ts';
 import { p2mLock, p2mUnlock } from './p2m.ts';
 import { Leaf } from './peek-entry.ts';
-import { cpuRights, discardsWrites, isRam, p2mType } from './types.ts';
+import { cpuRights, discardsWrites, isLent, isRam, p2mType } from './types.ts';
 
 const C_VIOLATION = counter('cpu.eptViolation');
-
-/** What an access came to. `emulated`: nothing is mapped there, the device model would answer (reads give all ones). */
-export const accessResult = { ok: 0, emulated: 1, mmio: 2, discarded: 3, crashed: 4 } as const;
 
 export class AccessOutcome {
   result: number = accessResult.ok;
   /** Contents tag that a load found. */
   tag = 0;
   mfn: Mfn = INVALID_MFN;
+  /** p2m type that Xen found when the access needed it. */
+  type: number = p2mType.invalid;
+  /** What the store does to the page instead of setting its tag, in guest mode: one entry of a table, say. */
+  effect: ((m: Mfn) => void) | null = null;
 }
 
 /** VM exit 49. */
@@ -48,9 +51,10 @@ export function eptMisconfig(h: Host, d: Domain, g: number, out: AccessOutcome):
 export function eptViolation(h: Host, d: Domain, g: number, needed: number, out: AccessOutcome): number {
   const leaf = new Leaf();
   h.counters.add(C_VIOLATION);
-  getGfn(h, d, g, P2M_ALLOC, leaf);
+  getGfn(h, d, g, P2M_ALLOC | P2M_LENT, leaf);
   try {
     out.mfn = leaf.mfn;
+    out.type = leaf.type;
     out.tag = 0;
     out.result = violationResult(h, d, g, leaf, needed);
   } finally {
@@ -65,6 +69,11 @@ function violationResult(h: Host, d: Domain, g: number, leaf: Leaf, needed: numb
   const { type, mfn } = leaf;
   if (d.crashed || d.dying) return accessResult.crashed;
   if (type === p2mType.mmioDm) return accessResult.emulated;
+  if (isLent(type)) {
+    // Lent meanwhile: whoever did that says so, and the vCPU tries again.
+    if ((cpuRights(type, leaf.access) & needed) === needed) return accessResult.lendFault;
+    return faultOnLent(h, d, g, write);
+  }
   if (write && discardsWrites(type)) return accessResult.discarded;
   if (write && type === p2mType.ioreqServer && d.r.ioreqServer !== 0) return accessResult.emulated;
   if (mfn === INVALID_MFN || type === p2mType.ramBroken) return accessResult.emulated;

@@ -6,6 +6,7 @@ import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { load } from '../shared-memory/slots.ts';
+import { checkLentAccess } from '../lending/revoked-access.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
 import { SLOTS_PER_TABLE, type TableIndex, tableUse } from '../shared-memory/table-pages.ts';
 import {
@@ -20,10 +21,12 @@ import {
   slotType,
   tableOffset,
 } from './entry.ts';
-import { AccessOutcome, accessResult, eptMisconfig, eptViolation } from './ept-exits.ts';
-import { p2mType } from './types.ts';
+import { accessResult } from './access-result.ts';
+import { AccessOutcome, eptMisconfig, eptViolation } from './ept-exits.ts';
+import { isGrant, p2mType } from './types.ts';
 
-export { AccessOutcome, accessResult } from './ept-exits.ts';
+export { accessResult } from './access-result.ts';
+export { AccessOutcome } from './ept-exits.ts';
 
 const C_HIT = counter('cpu.tlbHit');
 const C_MISS = counter('cpu.tlbMiss');
@@ -44,7 +47,7 @@ export function guestAccess(h: Host, d: Domain, g: number, storeTag: number | nu
     h.tlbs.enter(h.cpu, d);
     const leaf = translate(h, d, g, needed);
     if (leaf > 0) {
-      carryOut(h, d, leaf, storeTag, out);
+      carryOut(h, d, g, leaf, storeTag, out);
       h.tlbs.exit(h.cpu);
       return out.result;
     }
@@ -110,24 +113,31 @@ function walkEpt(h: Host, d: Domain, g: number): number {
 const accepted = (leaf: number): number => ((leaf & SLOT_MISCONFIG) === 0 ? leaf : MISCONFIG);
 
 /** The access itself, still in guest mode: a flush waits for it. */
-function carryOut(h: Host, d: Domain, leaf: number, storeTag: number | null, out: AccessOutcome): void {
+function carryOut(h: Host, d: Domain, g: number, leaf: number, storeTag: number | null, out: AccessOutcome): void {
   const m = slotFrame(leaf) as Mfn;
   const type = slotType(slotLow(leaf));
   out.mfn = m;
   out.tag = 0;
-  if (type === p2mType.mmioDirect && (!h.frames.valid(m) || h.frames.ownerOf(m) < 0)) {
+  if (type === p2mType.lent) checkLentAccess(h, d, g, m);
+  const reserved = type === p2mType.mmioDirect && h.frames.valid(m) && h.frames.has(m, frameFlag.firmware);
+  const isDevice = type === p2mType.mmioDirect && !reserved && (!h.frames.valid(m) || h.frames.ownerOf(m) < 0);
+  const isLentDevice = type === p2mType.lent && (!h.frames.valid(m) || h.frames.has(m, frameFlag.notRam));
+  if (isDevice || isLentDevice) {
     out.result = accessResult.mmio;
     return;
   }
   out.result = accessResult.ok;
-  checkOwner(h, d, m, type);
-  if (storeTag === null) out.tag = Atomics.load(h.frames.tag, m);
+  // A device's reserved memory is RAM that belongs to no domain.
+  if (!reserved) checkOwner(h, d, m, type);
+  if (out.effect !== null) out.effect(m);
+  else if (storeTag === null) out.tag = Atomics.load(h.frames.tag, m);
   else Atomics.store(h.frames.tag, m, storeTag);
 }
 
 /** A CPU access that lands in a frame its domain has no claim on: the harm form of a lost flush. */
 function checkOwner(h: Host, d: Domain, m: Mfn, type: number): void {
   if (type === p2mType.mapForeign || h.frames.ownerOf(m) === d.domid) return;
+  if ((isGrant(type) || type === p2mType.lent) && h.frames.ownerOf(m) >= 0) return;
   const free = !h.frames.has(m, frameFlag.allocated) && h.frames.ownerOf(m) < 0;
   h.platform.violation({
     invariant: free ? 'noCpuAccessToFreedFrame' : 'noCpuAccessToForeignFrame',

@@ -12,9 +12,12 @@ import { Leaf, peekEntry } from './peek-entry.ts';
 import { p2mSetEntry } from './set-entry.ts';
 import { p2mAccess, p2mType } from './types.ts';
 
+/** As in 2014: only the IOMMU's own tables, whatever the CPU sees there. dom0's, made at boot, are as today. */
+const besideP2m = (h: Host, d: Domain): boolean => h.config.policies.rmrrIdentity === 'iommu-only' && !d.isHardware;
+
 /** 0; -EBUSY when occupied and not relaxed; -ENOMEM. With DEV_RDM_RELAXED a conflicting mapping stays and 0 is answered. */
 export function p2mAddIdentityEntry(h: Host, d: Domain, g: number, access: number, flag: number): number {
-  if (!d.isTranslated) return iommuLegacyMap(h, d, g, g, 1, IOMMUF_readable | IOMMUF_writable);
+  if (!d.isTranslated || besideP2m(h, d)) return iommuLegacyMap(h, d, g, g, 1, IOMMUF_readable | IOMMUF_writable);
   const leaf = new Leaf();
   p2mLock(h, d);
   try {
@@ -33,7 +36,7 @@ export function p2mAddIdentityEntry(h: Host, d: Domain, g: number, access: numbe
 
 /** Removes the identity entry; anything else found there stays, with a warning unless it is empty. Always 0 then. */
 export function p2mRemoveIdentityEntry(h: Host, d: Domain, g: number): number {
-  if (!d.isTranslated) return iommuLegacyUnmap(h, d, g, 1);
+  if (!d.isTranslated || besideP2m(h, d)) return iommuLegacyUnmap(h, d, g, 1);
   const leaf = new Leaf();
   p2mLock(h, d);
   try {
@@ -50,4 +53,15 @@ export function p2mRemoveIdentityEntry(h: Host, d: Domain, g: number): number {
   } finally {
     p2mUnlock(h, d);
   }
+}
+
+/** How many pages of [first, last] lead to themselves now. */
+export function identityPages(h: Host, d: Domain, first: number, last: number): number {
+  const leaf = new Leaf();
+  let pages = 0;
+  for (let g = first; g <= last; g++) {
+    peekEntry(h, d, g, leaf);
+    if (leaf.type === p2mType.mmioDirect && leaf.mfn === g) pages++;
+  }
+  return pages;
 }

@@ -9,6 +9,7 @@ import type { Domain } from '../domain/domain.ts';
 import { pauseDomain, unpauseDomain } from '../domain/pause.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
+import { hasWindows } from '../lending/window.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { DIRTY_SLICE, freeDirtyBitmap, markDirty, readDirty } from './dirty-bitmap.ts';
 import { changeEntryTypeGlobal, changeTypeOne } from './type-change.ts';
@@ -25,9 +26,9 @@ function whilePaused(h: Host, d: Domain, body: () => number): number {
   return result;
 }
 
-/** 0; -EINVAL: it has devices, or logs already; -EBUSY: pages of an ioreq server are left. */
+/** 0; -EINVAL: it has devices or borrowed memory, or logs already; -EBUSY: pages of an ioreq server are left. */
 export function enableLogDirty(h: Host, d: Domain): number {
-  if (d.r.deviceCount > 0 || d.r.logDirty !== 0) return -errno.EINVAL;
+  if (d.r.deviceCount > 0 || d.r.logDirty !== 0 || hasWindows(d)) return -errno.EINVAL;
   return whilePaused(h, d, () => {
     if (d.r.ioreqEntryCount > 0) return -errno.EBUSY;
     d.locks.paging.lock();

@@ -9,6 +9,7 @@ import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { IOMMUF_readable, IOMMUF_writable } from '../iommu/flags.ts';
 import { iommuLegacyMap, iommuLegacyUnmap } from '../iommu/iommu.ts';
+import { mapsAllRam } from '../iommu/one-to-one.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
 import { markClean, markDirty } from './dirty-bitmap.ts';
 import { getGfn, P2M_QUERY, putGfn } from './get-entry.ts';
@@ -21,12 +22,21 @@ import { isAnyRam, isHole, isPaging, isPod, isRam, isSpecial, p2mAccess, p2mType
 const covered = (leaf: Leaf, g: number, limit: number): number =>
   Math.min(limit, 2 ** leaf.order - (g % 2 ** leaf.order));
 
+/** Is the entry safe from calls that do not own it? MMIO and identity entries were not before XSA-378. */
+export const isProtected = (h: Host, type: number): boolean =>
+  isSpecial(type) && (type !== p2mType.mmioDirect || h.config.policies.specialEntries === 'protected');
+
+/** An MMIO or identity entry of one page goes, as clear_mmio_p2m_entry. p2m lock held. */
+export const clearMmioEntry = (h: Host, d: Domain, g: number): number =>
+  p2mSetEntry(h, d, g, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
+
 /** guest_physmap_add_page: 2^order frames of `d` become RAM at `g`. 0 or -errno; takes the p2m lock. */
 export function guestPhysmapAddPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
   if (!d.isTranslated) {
     // PV: M2P says where the guest has it; a writable type reference maps it for the domain's devices.
     const pages = 2 ** order;
     h.frames.setM2pBlock(m, g, pages);
+    if (mapsAllRam(d)) return 0;
     return iommuLegacyMap(h, d, m, m, pages, IOMMUF_readable | IOMMUF_writable);
   }
   p2mLock(h, d);
@@ -43,7 +53,7 @@ function addPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
   // Look first: nothing is changed if a special entry is in the way.
   for (let i = 0; i < pages; i += covered(leaf, g + i, pages - i)) {
     peekEntry(h, d, g + i, leaf);
-    if (!isSpecial(leaf.type)) continue;
+    if (!isProtected(h, leaf.type)) continue;
     h.platform.printk(`d${d.domid}: gfn ${(g + i).toString(16)} holds a special entry (type ${leaf.type})`);
     domainCrash(h, d, `domain_crash called from p2m.c: d${d.domid} maps RAM over a special entry`);
     return -errno.EPERM;
@@ -165,7 +175,7 @@ export function guestRemovePage(h: Host, d: Domain, g: number): number {
   try {
     if (isPaging(leaf.type)) return p2mSetEntry(h, d, g, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
     if (leaf.type === p2mType.invalid || leaf.type === p2mType.mmioDm) return -errno.ENOENT;
-    if (leaf.type === p2mType.mmioDirect) return -errno.EPERM;
+    if (leaf.type === p2mType.mmioDirect) return isProtected(h, leaf.type) ? -errno.EPERM : clearMmioEntry(h, d, g);
     if (leaf.mfn === INVALID_MFN || !h.frames.valid(leaf.mfn)) return -errno.EINVAL;
     const m = leaf.mfn;
     if (!h.frames.getPage(m, d.domid)) return -errno.ENXIO;
@@ -192,7 +202,7 @@ function removePvPage(h: Host, d: Domain, m: Mfn): number {
   if (!h.frames.valid(m)) return -errno.EINVAL;
   if (!h.frames.getPage(m, d.domid)) return -errno.ENXIO;
   const special = h.frames.has(m, frameFlag.special);
-  const rc = special ? 0 : iommuLegacyUnmap(h, d, m, 1);
+  const rc = special || mapsAllRam(d) ? 0 : iommuLegacyUnmap(h, d, m, 1);
   if (rc === 0 && !d.crashed && !special) putAllocRef(h, m);
   putPage(h, m);
   return rc;
@@ -216,10 +226,10 @@ export function setTypedEntry(
     const leaf = new Leaf();
     peekEntry(h, d, g, leaf);
     if (leaf.order < order) return leaf.order + 1;
-    if (isSpecial(leaf.type)) {
-      if (leaf.mfn === m && leaf.type === type) {
-        return leaf.access === access ? 0 : p2mSetEntry(h, d, g, m, order, type, access);
-      }
+    if (isSpecial(leaf.type) && leaf.mfn === m && leaf.type === type) {
+      return leaf.access === access ? 0 : p2mSetEntry(h, d, g, m, order, type, access);
+    }
+    if (isProtected(h, leaf.type)) {
       domainCrash(h, d, `domain_crash called from p2m.c: d${d.domid} replaces a special entry at ${g.toString(16)}`);
       return -errno.EPERM;
     }

@@ -5,6 +5,7 @@ import { putPage } from '../domain/memory.ts';
 import { type Domid, INVALID_MFN, MAX_GFN, type Mfn, type Order } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
+import { touchesBusFrames } from '../iommu/bus-space.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { load, publish, store } from '../shared-memory/slots.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
@@ -39,6 +40,8 @@ export function eptSetEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order,
   const pages = 2 ** order;
   if (order % 9 !== 0 || order > 18 || g % pages !== 0 || (m !== INVALID_MFN && m % pages !== 0)) return -errno.EINVAL;
   if (g < 0 || g + pages - 1 > MAX_GFN) return -errno.EINVAL;
+  // Bus frames that dom0 manages itself are no gfns of it: an IOMMU entry would be overwritten (dfn = gfn).
+  if (d.isHardware && touchesBusFrames(h.config, g, pages)) return -errno.EINVAL;
   if (step(stepKind.p2mWrite, g) !== 0) return -errno.ENOMEM;
   return setLeaf(h, d, g, m, order, type, access);
 }

@@ -58,6 +58,17 @@ export const counterNames = [
   'lend.flush',
   'lend.fault',
   'lend.injected',
+  'pvIommu.map',
+  'pvIommu.unmap',
+  'pvIommu.flush',
+  'gpu.ioreq',
+  'gpu.compare',
+  'gpu.shadowWrite',
+  'gpu.tlbFlush',
+  'gpu.tlbHit',
+  'gpu.walk',
+  'gpu.access',
+  'gpu.fault',
 ] as const;
 
 export type CounterName = (typeof counterNames)[number];

@@ -10,6 +10,20 @@ export const lockLevel = {
   domctl: 1,
   /** A guest kernel's own lock over its page states; in a lock table of its own, never held across a hypercall. */
   guestAllocator: 1,
+  // A Linux kernel's own locks (guest/mm, kvm), in a lock table of their own, in Linux's order; none is held across a hypercall
+  // but guestDriver, by a driver that revokes what it lent.
+  /** Fair reader/writer: an address space's list of VMAs (mmap_lock). */
+  guestMmap: 1,
+  /** A driver's notifier lock: what its invalidate callback takes, and under which it looks whether to retry. */
+  guestDriver: 2,
+  /** A KVM machine's mmu_lock: its stage-2 table and what is being invalidated. */
+  guestKvmMmu: 2,
+  /** An address space's notifier sequence, count of active invalidations, list of subscriptions. */
+  guestNotifiers: 3,
+  /** An address space's page table entries. */
+  guestPageTable: 4,
+  /** Free lists and references of a kernel's page frames. */
+  guestFrames: 5,
   /** Recursive, global: which domain owns which PCI device. */
   pcidevs: 2,
   /** Per domain: its list of devices. */
@@ -30,6 +44,8 @@ export const lockLevel = {
   paging: 64,
   /** Per IOMMU unit: root and context tables. */
   iommuContext: 200,
+  /** Global: bus frames that dom0 manages (PV-IOMMU), and M2B. */
+  pvIommu: 205,
   /** Per domain: its second-level I/O tables. Taken inside the p2m lock. */
   iommuMapping: 210,
   /** Per IOMMU unit: invalidation queue and registers. */
@@ -50,6 +66,12 @@ export type LockName = keyof typeof lockLevel;
 export const inXenLockProfile: Record<LockName, boolean> = {
   domctl: true,
   guestAllocator: false,
+  guestMmap: false,
+  guestDriver: false,
+  guestKvmMmu: false,
+  guestNotifiers: false,
+  guestPageTable: false,
+  guestFrames: false,
   pcidevs: true,
   pci: false,
   grantTable: false,
@@ -60,6 +82,7 @@ export const inXenLockProfile: Record<LockName, boolean> = {
   pageAlloc: true,
   paging: false,
   iommuContext: true,
+  pvIommu: false,
   iommuMapping: false,
   iommuRegister: true,
   heap: true,

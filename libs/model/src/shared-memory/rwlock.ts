@@ -87,6 +87,16 @@ export class RwLock {
     table.acquired(this.lockId);
   }
 
+  /** Reads if nobody writes or waits to; no level check, since a trylock cannot deadlock. */
+  tryReadLock(): boolean {
+    step(stepKind.tryLock, this.lockId);
+    if (this.writeHeld || this.reading > 0 || !this.tryRead(false)) return false;
+    this.reading = 1;
+    this.table.push(this.lockId);
+    this.table.acquired(this.lockId);
+    return true;
+  }
+
   readUnlock(): void {
     const { table, base } = this;
     step(stepKind.unlock, this.lockId);

@@ -45,6 +45,12 @@ export const stepKind = {
   deviceTlbFlush: 32,
   /** A lock is taken if it is free; never waits. */
   tryLock: 33,
+  /** A mediator stores an entry of a shadow GPU table. */
+  shadowWrite: 34,
+  /** A GPU forgets translations of its own; complete on return. */
+  gpuTlbFlush: 35,
+  /** A GPU reads an entry of its page table. */
+  gpuWalk: 36,
 } as const;
 
 export type StepKindName = keyof typeof stepKind;

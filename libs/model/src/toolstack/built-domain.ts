@@ -7,7 +7,12 @@ import type { PciDevice } from './pci-spec.ts';
 export interface AttachedDevice {
   readonly pci: PciDevice;
   readonly sbdf: number;
-  readonly windows: readonly { readonly gfn: number; readonly mfn: number; readonly pages: number }[];
+  readonly windows: readonly {
+    readonly bar: number;
+    readonly gfn: number;
+    readonly mfn: number;
+    readonly pages: number;
+  }[];
 }
 
 export interface BuiltDomain {

@@ -23,6 +23,7 @@ import { pciSbdf } from './pci-spec.ts';
 import { type Failure, failure, type Operation, type ToolstackPorts } from './ports.ts';
 import { meminitPv, pvMemoryMap, pvPages } from './pv-domain.ts';
 import { framesOf, pvhAcpiModules } from './pvh-acpi.ts';
+import { reservedRegions } from './reserved-regions.ts';
 import { runFirmware } from './run-firmware.ts';
 
 const KIB_PER_MIB = 1024;
@@ -220,16 +221,8 @@ export class DomainAssembly {
     return plan;
   }
 
-  /** Asked with no room first, for the number. */
   private reservedRegions(flags: number, sbdf: number): readonly RdmRegion[] {
-    const { port } = this.ports;
-    const op = 'reserved_device_memory_map';
-    const first = port.call({ op, flags, sbdf, capacity: 0 });
-    if (first.rc === 0) return [];
-    if (first.rc !== -errno.ENOBUFS) this.noReservedRegions();
-    const second = port.call({ op, flags, sbdf, capacity: first.required ?? 0 });
-    if (second.rc < 0) this.noReservedRegions();
-    return second.entries ?? [];
+    return reservedRegions(this.ports.port, flags, sbdf) ?? this.noReservedRegions();
   }
 
   /** libxl says last that it gives up building the domain. */

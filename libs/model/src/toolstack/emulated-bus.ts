@@ -6,6 +6,7 @@ import type { DeviceConfig } from '../host-config.ts';
 import type { BuildInfo } from './build-info.ts';
 
 const MIB = 2 ** 20;
+const PAGE = 4096;
 const INTEL = 0x8086;
 const XENSOURCE = 0x5853;
 /** Where the emulated adapter sits. */
@@ -69,6 +70,7 @@ export interface GuestBus {
   readonly devfns: readonly number[];
 }
 
+/** The device model shows memory BARs of a passed-through function as whole pages (QEMU's xen_pt_get_emul_size). */
 export function guestBus(build: BuildInfo, passed: readonly PassedThrough[]): GuestBus {
   const functions = deviceModel(build);
   const taken = new Set(functions.map(({ devfn }) => devfn >> 3));
@@ -84,7 +86,9 @@ export function guestBus(build: BuildInfo, passed: readonly PassedThrough[]): Gu
       classCode: classOf(device.pciClass),
       intPin: 1,
       command: 0,
-      bars: device.bars.map(({ index, kind, size }) => bar(index === 'rom' ? ROM_INDEX : index, kind, size)),
+      bars: device.bars.map(({ index, kind, size }) =>
+        bar(index === 'rom' ? ROM_INDEX : index, kind, kind === 'io' ? size : Math.max(size, PAGE)),
+      ),
     });
     return slot << 3;
   });

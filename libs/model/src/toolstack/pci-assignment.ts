@@ -2,6 +2,7 @@
 // the permission for its memory windows, and (the device model's part) their mapping where firmware put them.
 // Which devices may be given away at all is kept in xenstore, as libxl keeps it under /libxl/pciback.
 import { DOMID_IO, formatSbdf } from '../frames/addresses.ts';
+import type { GuestPciDevice } from '../guest/guest-spec.ts';
 import type { DeviceConfig } from '../host-config.ts';
 import { DEV_RDM_RELAXED, type Hypercalls } from '../hypercall/calls.ts';
 import { errno } from '../hypercall/errno.ts';
@@ -61,16 +62,25 @@ interface Window {
   readonly mfn: number;
   readonly pages: number;
   /** Register's index, to find where firmware put it. */
-  readonly index: number | 'rom';
+  readonly bar: number;
 }
 
-const windowsOf = (device: DeviceConfig): readonly Window[] =>
+export const windowsOf = (device: DeviceConfig): readonly Window[] =>
   device.bars
-    .filter(({ kind }) => kind !== 'io' && kind !== 'rom')
-    .map(({ hostAddr, size, index }) => ({ mfn: Math.floor(hostAddr / PAGE), pages: Math.ceil(size / PAGE), index }));
+    .filter(({ kind }) => kind !== 'io')
+    .flatMap(({ hostAddr, size, index }) =>
+      index === 'rom' ? [] : [{ mfn: Math.floor(hostAddr / PAGE), pages: Math.ceil(size / PAGE), bar: index }],
+    );
 
 /** XEN_DOMCTL_memory_mapping, advanced as far as each call went. Removal goes on after errors, as libxc's does. */
-function mapWindow(port: Hypercalls, domid: number, gfn: number, mfn: number, pages: number, add: boolean): number {
+export function mapWindow(
+  port: Hypercalls,
+  domid: number,
+  gfn: number,
+  mfn: number,
+  pages: number,
+  add: boolean,
+): number {
   let done = 0;
   while (done < pages) {
     const nrMfns = pages - done;
@@ -151,16 +161,30 @@ export function attachDevice(
     const text = `xc_domain_iomem_permission of ${formatSbdf(sbdf)} (error ${permission})`;
     return undo(libxlFailed(libxlAt.iomemPermission, text, permission, domid));
   }
-  for (const { mfn, pages, index } of windowsOf(device)) {
-    const address = places.get(index);
+  for (const { mfn, pages, bar } of windowsOf(device)) {
+    const address = places.get(bar);
     if (address === undefined) continue;
-    const window = { gfn: Math.floor(address / PAGE), mfn, pages };
+    const window = { bar, gfn: Math.floor(address / PAGE), mfn, pages };
     const mapped = mapWindow(port, domid, window.gfn, mfn, pages, true);
     windows.push(window);
     // The device model maps windows, not libxl: the line is this toolstack's.
     if (mapped !== 0) return undo(libxlFailed(libxlAt.assignFailed, 'xc_domain_memory_mapping failed', mapped, domid));
   }
   return { ok: true, log: [], attached };
+}
+
+/** What the guest finds on its bus of the devices it was built with. */
+export function guestPciDevices(
+  devices: readonly DeviceConfig[],
+  attached: readonly AttachedDevice[],
+): GuestPciDevice[] {
+  return attached.flatMap(({ sbdf, windows }) => {
+    const device = findDevice({ devices }, sbdf);
+    if (!device) return [];
+    const placed = new Map(windows.map(({ bar, gfn }) => [bar, gfn]));
+    const found = windowsOf(device).map(({ bar, pages }) => ({ bar, gfn: placed.get(bar) ?? null, pages }));
+    return [{ device: sbdf, windows: found }];
+  });
 }
 
 /** Windows, permissions, then the device itself: it goes back to quarantine. */

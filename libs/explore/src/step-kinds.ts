@@ -1,0 +1,12 @@
+// Step kinds by their numbers.
+import { type StepKindName, stepKind } from '#model/shared-memory/step';
+import { RESUMED } from './control.ts';
+
+const names = new Map<number, StepKindName>(
+  Object.entries(stepKind).map(([name, kind]) => [kind, name as StepKindName]), // the table's own keys
+);
+
+export const stepKindName = (kind: number): StepKindName | undefined => names.get(kind);
+
+export const describeKind = (kind: number): string =>
+  kind === RESUMED ? 'goes on' : (names.get(kind) ?? `step ${kind}`);
