@@ -149,7 +149,7 @@ describe('what an author may get wrong', () => {
     );
     expect(text).toContain('test.ts:8: variants.one has no expected verdict');
     expect(text).toContain('test.ts:8: variants.one: there is no policy shater\n    → did you mean shatter?');
-    expect(text).toContain('test.ts:9: variants.two replaces the actor stranger, which the test does not have');
+    expect(text).toContain('test.ts:10: variants.two replaces the actor stranger, which the test does not have');
   });
 });
 

@@ -113,7 +113,8 @@ export const knobs = {
   },
   'mediated.shadow': {
     values: ['hybrid', 'strict', 'relaxed'],
-    meaning: 'how writes to guest GPU tables are seen: trapped until they come often, always trapped, or compared at submission',
+    meaning:
+      'how writes to guest GPU tables are seen: trapped until they come often, always trapped, or compared at submission',
     since: 'now',
   },
   mediator: {

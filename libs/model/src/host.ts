@@ -8,8 +8,8 @@ import { domainRecord, domainState } from './domain/domain-record.ts';
 import { DOMID_IO, type Domid } from './frames/addresses.ts';
 import { FrameTable } from './frames/frame-table.ts';
 import { Heap } from './frames/heap.ts';
-import { GrantTables } from './grant/grant-state.ts';
 import { GpuMemory } from './gpu/gpu-memory.ts';
+import { GrantTables } from './grant/grant-state.ts';
 import type { HostConfig } from './host-config.ts';
 import { IommuState } from './iommu/iommu-state.ts';
 import { PvIommuState } from './iommu/pv-iommu-state.ts';
@@ -62,7 +62,14 @@ export interface HostShared {
   };
 }
 
-const GLOBAL_LOCKS = ['domctl', 'pcidevs', 'pvIommu', 'heap', 'tablePages', 'domainList'] as const satisfies readonly LockName[];
+const GLOBAL_LOCKS = [
+  'domctl',
+  'pcidevs',
+  'pvIommu',
+  'heap',
+  'tablePages',
+  'domainList',
+] as const satisfies readonly LockName[];
 const DOMAIN_LOCKS = [
   'p2m',
   'pod',

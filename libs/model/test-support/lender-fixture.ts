@@ -31,6 +31,7 @@ export const lenderWord = {
   violations: 7,
   stale: 8,
   injected: 9,
+  idle: 10,
 } as const;
 export type LenderRole = 'serve' | 'churn' | 'file-churn' | 'guest';
 

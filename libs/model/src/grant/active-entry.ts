@@ -36,9 +36,7 @@ export const pinsOf = (t: GrantTable, ref: number, kind: Pin): number => t.activ
 export function pinCount(t: GrantTable, ref: number): number {
   const at = base(ref);
   const { active } = t;
-  return (
-    (active[at] as number) + (active[at + 1] as number) + (active[at + 2] as number) + (active[at + 3] as number)
-  );
+  return (active[at] as number) + (active[at + 1] as number) + (active[at + 2] as number) + (active[at + 3] as number);
 }
 
 export const isWritten = (t: GrantTable, ref: number): boolean =>

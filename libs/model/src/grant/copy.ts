@@ -7,7 +7,19 @@ import type { Host } from '../host.ts';
 import { markDirty } from '../p2m/dirty-bitmap.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
-import { type ActiveUse, activeUse, addPin, beginUse, dropPin, isWritten, type Pin, pin, pinCount, pinsFull, settleStatus } from './active-entry.ts';
+import {
+  type ActiveUse,
+  activeUse,
+  addPin,
+  beginUse,
+  dropPin,
+  isWritten,
+  type Pin,
+  pin,
+  pinCount,
+  pinsFull,
+  settleStatus,
+} from './active-entry.ts';
 import { pagedFrame } from './frame-lookup.ts';
 import { type GrantTable, grantWord } from './grant-state.ts';
 import { grantedBy, isTransitive, passedOnBy, setStatus } from './shared-entry.ts';
@@ -210,7 +222,8 @@ function pinOver(
   if (setStatus(t, ref, d.domid, readonly, true) !== gntst.okay) return null;
   const use: ActiveUse = { domid: d.domid, mfn: held.mfn, start: held.start, length: held.length, from: behind };
   const now = pinCount(t, ref) > 0 ? activeUse(t, ref) : null;
-  if (now && (now.domid !== use.domid || now.mfn !== use.mfn || now.start !== use.start || pinsFull(t, ref))) return null;
+  if (now && (now.domid !== use.domid || now.mfn !== use.mfn || now.start !== use.start || pinsFull(t, ref)))
+    return null;
   if (!now) beginUse(t, ref, use);
   const kind = readonly ? pin.hostRead : pin.hostWrite;
   addPin(t, ref, kind);

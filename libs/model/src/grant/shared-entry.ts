@@ -79,7 +79,9 @@ function refused(header: number, domid: number, readonly: boolean, wide: boolean
  */
 export function setStatus(t: GrantTable, ref: number, domid: number, readonly: boolean, wide: boolean): number {
   const marks = gtf.reading | (readonly ? 0 : gtf.writing);
-  return t.version === 2 ? setStatusV2(t, ref, domid, readonly, wide, marks) : setStatusV1(t, ref, domid, readonly, marks);
+  return t.version === 2
+    ? setStatusV2(t, ref, domid, readonly, wide, marks)
+    : setStatusV1(t, ref, domid, readonly, marks);
 }
 
 function setStatusV1(t: GrantTable, ref: number, domid: number, readonly: boolean, marks: number): number {

@@ -1,8 +1,9 @@
 // A domain's grant table as a whole: its frames, which are Xen's and are shown to the guest, its growth, its version. Lock order:
 // grantTable, then p2m: a frame is put into the p2m with the table held, so that a change of version cannot free it in between
 // (XSA-384 was not enough, XSA-486).
-import type { Domain } from '../domain/domain.ts';
+
 import { domainCrash } from '../domain/crash.ts';
+import type { Domain } from '../domain/domain.ts';
 import { allocAnonymous, freeAnonymous } from '../domain/memory.ts';
 import type { Mfn } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
@@ -11,7 +12,7 @@ import { errno } from '../hypercall/errno.ts';
 import { p2mRemovePage } from '../p2m/physmap.ts';
 import { pinCount } from './active-entry.ts';
 import { type GrantTable, grantWord, type Words } from './grant-state.ts';
-import { convertTable, flagsOf, entryWord, gtf, RESERVED_ENTRIES } from './shared-entry.ts';
+import { convertTable, entryWord, flagsOf, gtf, RESERVED_ENTRIES } from './shared-entry.ts';
 
 /** Of a frame number in add_to_physmap: a status frame is meant (XENMAPIDX_grant_table_status). */
 const STATUS_INDEX = 2 ** 31;
@@ -123,7 +124,8 @@ export function mapTableFrame(h: Host, d: Domain, idx: number, place: (m: Mfn) =
     if (ofStatus && (t.version !== 2 || index >= t.statusFramesFor(t.maxFrames))) return -errno.EINVAL;
     if (!ofStatus && index >= t.maxFrames) return -errno.EINVAL;
     const grown = ofStatus
-      ? index >= t.statusFrames && growTable(h, d, Math.min(t.maxFrames, (index + 1) * (t.maxFrames / t.statusFramesFor(t.maxFrames))))
+      ? index >= t.statusFrames &&
+        growTable(h, d, Math.min(t.maxFrames, (index + 1) * (t.maxFrames / t.statusFramesFor(t.maxFrames))))
       : index >= t.frames && growTable(h, d, index + 1);
     if (grown !== false && grown !== 0) return -errno.EINVAL;
     const m = ((ofStatus ? t.statusList[index] : t.frameList[index]) as number) - 1;

@@ -231,11 +231,7 @@ type Ops =
       { statuses?: readonly number[] }
     >
   | Op<'gnttab_setup_table', { domid: number; nrFrames: number }, { status?: number; frames?: readonly number[] }>
-  | Op<
-      'gnttab_get_status_frames',
-      { domid: number; nrFrames: number },
-      { status?: number; frames?: readonly number[] }
-    >
+  | Op<'gnttab_get_status_frames', { domid: number; nrFrames: number }, { status?: number; frames?: readonly number[] }>
   | Op<'gnttab_query_size', { domid: number }, { status?: number; nrFrames?: number; maxFrames?: number }>
   | Op<'gnttab_set_version', { version: number }, { version?: number }>
   | Op<'gnttab_get_version', { domid: number }, { version?: number }>

@@ -6,8 +6,8 @@ import {
   FIRST_REF,
   mapRef,
   RAM,
-  showTable,
   STATUS_GFN,
+  showTable,
   storeTag,
   TABLE_GFN,
   tagsOf,
@@ -202,7 +202,13 @@ describe('grant map and unmap', () => {
     writeEntry(bed, back, { ref: REF, to: front, gfn: AT });
     expect(mapRef(bed, front, back, REF, AT).status).toBe(gntst.badPage);
     const { domid } = back;
-    const foreign = { domid: 0, space: 4, foreignDomid: domid, idxs: { start: AT, count: 1 }, gpfns: { start: 9, count: 1 } };
+    const foreign = {
+      domid: 0,
+      space: 4,
+      foreignDomid: domid,
+      idxs: { start: AT, count: 1 },
+      gpfns: { start: 9, count: 1 },
+    };
     expect(hypercall(bed, bed.dom0, { op: 'add_to_physmap_batch', ...foreign }).errs).toEqual([-errno.EINVAL]);
     const extents = { start: AT, count: 1 };
     expect(hypercall(bed, back, { op: 'decrease_reservation', domid, order: 0, extents }).rc).toBe(0);
@@ -292,7 +298,18 @@ describe('death of a domain with grants mapped', () => {
 
 describe('grant copy', () => {
   const copy = (from: object, to: object, length = 4096, flags = 0) => [
-    { sourceDomid: 0x7ff0, sourceFrame: 3, sourceOffset: 0, destDomid: 0x7ff0, destFrame: 9, destOffset: 0, length, flags, ...from, ...to },
+    {
+      sourceDomid: 0x7ff0,
+      sourceFrame: 3,
+      sourceOffset: 0,
+      destDomid: 0x7ff0,
+      destFrame: 9,
+      destOffset: 0,
+      length,
+      flags,
+      ...from,
+      ...to,
+    },
   ];
 
   it('carries contents from and to grants, without a mapping, and leaves no pin', () => {
@@ -332,7 +349,8 @@ describe('grant copy', () => {
 describe('the table', () => {
   it('grows on demand and not beyond its limit; a query tells its size', () => {
     const { bed, front, back } = bootGranting();
-    const size = (from = front, domid: number = front.domid) => hypercall(bed, from, { op: 'gnttab_query_size', domid });
+    const size = (from = front, domid: number = front.domid) =>
+      hypercall(bed, from, { op: 'gnttab_query_size', domid });
     expect(size()).toEqual({ rc: 0, status: gntst.okay, nrFrames: 1, maxFrames: 4 });
     expect(showTable(bed, front, 2, TABLE_GFN + 2)).toBe(0);
     expect(size(bed.dom0)).toMatchObject({ nrFrames: 3 });
@@ -407,14 +425,23 @@ describe('the table', () => {
     expect(copyFrom(back, front, 600, 1000)).toBe(gntst.generalError);
     expect(copyFrom(back, front, 512, 1024)).toBe(gntst.okay);
     // back passes its grant on to the third
-    const transitive: Partial<EntrySpec> = { version: 2, flags: gtf.transitive, transDomid: front.domid, transRef: REF };
+    const transitive: Partial<EntrySpec> = {
+      version: 2,
+      flags: gtf.transitive,
+      transDomid: front.domid,
+      transRef: REF,
+    };
     writeEntry(bed, back, { ref: REF, to: third, gfn: 0, ...transitive });
     expect(copyFrom(third, back, 512, 1024)).toBe(gntst.okay);
     expect(tagsOf(bed, third, 2)).toEqual([6]);
     expect(mapRef(bed, third, back, REF, AT).status).toBe(gntst.generalError);
     writeEntry(bed, back, { ref: REF, to: third, gfn: 0, ...transitive, transDomid: back.domid });
     expect(copyFrom(third, back, 512, 1024)).toBe(gntst.generalError); // a ring
-    for (const [d, ref] of [[front, REF], [back, REF]] as const) expect(endEntry(bed, d, ref, 2)).toBe(0);
+    for (const [d, ref] of [
+      [front, REF],
+      [back, REF],
+    ] as const)
+      expect(endEntry(bed, d, ref, 2)).toBe(0);
     expectSound(bed);
   });
 

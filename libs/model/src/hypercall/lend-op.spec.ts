@@ -35,7 +35,12 @@ const typeAt = ({ bed, borrower }: Lending, g: number): number => {
 };
 
 /** One slice of an access that may have to wait. */
-const access = ({ bed, borrower }: Lending, gfn: number, tag: number | null, state: ContinuationState | null = null) => {
+const access = (
+  { bed, borrower }: Lending,
+  gfn: number,
+  tag: number | null,
+  state: ContinuationState | null = null,
+) => {
   const frames = { start: gfn, count: 1 };
   return slice(bed, borrower, tag === null ? { op: 'load', frames } : { op: 'store', frames, tag }, state);
 };
@@ -71,7 +76,13 @@ describe('lend and revoke', () => {
     const moved = Object.fromEntries(
       Object.entries(after).filter(([name, value]) => value !== before[name as keyof typeof before]),
     );
-    expect(Object.keys(moved).toSorted()).toEqual(['cpu.flush', 'cpu.flushDeferred', 'hypercall.done', 'lend.flush', 'lend.revoked']);
+    expect(Object.keys(moved).toSorted()).toEqual([
+      'cpu.flush',
+      'cpu.flushDeferred',
+      'hypercall.done',
+      'lend.flush',
+      'lend.revoked',
+    ]);
     expect(after['cpu.flush'] - before['cpu.flush']).toBe(1);
     expectSound(l.bed);
   });
@@ -172,7 +183,8 @@ describe('an access to a page that is not there', () => {
     revokeFrom(l, WINDOW + 100, 1);
     expect(lendTo(l, WINDOW, LENDER_4K, 1, LEND_check_sequence, sequence)).toBe(-errno.EAGAIN);
     expect(typeAt(l, WINDOW)).toBe(p2mType.lentAbsent);
-    const now = hypercall(l.bed, l.lender, { op: 'lend_sequence', domid: l.borrower.domid, gfn: WINDOW }).sequence ?? -1;
+    const now =
+      hypercall(l.bed, l.lender, { op: 'lend_sequence', domid: l.borrower.domid, gfn: WINDOW }).sequence ?? -1;
     expect(lendTo(l, WINDOW, LENDER_4K, 1, LEND_check_sequence, now)).toBe(0);
     expectSound(l.bed);
   });
@@ -198,9 +210,13 @@ describe('an access to a page that is not there', () => {
     const zero = bootLending({ driverDomain: true });
     const waiting = access(zero, WINDOW, null);
     const [total, free] = [zero.lender.r.totPages, zero.bed.h.heap.freePages];
-    const fail = (l: Lending) => hypercall(l.bed, l.lender, { op: 'lend_fail', domid: l.borrower.domid, gfn: WINDOW }).rc;
+    const fail = (l: Lending) =>
+      hypercall(l.bed, l.lender, { op: 'lend_fail', domid: l.borrower.domid, gfn: WINDOW }).rc;
     expect(fail(zero)).toBe(0);
-    expect(access(zero, WINDOW, null, stateOf(waiting))).toMatchObject({ end: 'done', answer: { tags: [0], faulted: 0 } });
+    expect(access(zero, WINDOW, null, stateOf(waiting))).toMatchObject({
+      end: 'done',
+      answer: { tags: [0], faulted: 0 },
+    });
     expect([zero.lender.r.totPages, zero.bed.h.heap.freePages]).toEqual([total + 1, free - 1]);
     expectSound(zero.bed);
     revokeFrom(zero, WINDOW);
@@ -209,7 +225,10 @@ describe('an access to a page that is not there', () => {
     const fault = bootLending({ failure: onFailure.fault });
     const stuck = access(fault, WINDOW, null);
     expect(fail(fault)).toBe(0);
-    expect(access(fault, WINDOW, null, stateOf(stuck))).toMatchObject({ end: 'done', answer: { tags: [-1], faulted: 1 } });
+    expect(access(fault, WINDOW, null, stateOf(stuck))).toMatchObject({
+      end: 'done',
+      answer: { tags: [-1], faulted: 1 },
+    });
     expect(access(fault, WINDOW, null).end).toBe('blocked'); // the next access asks again
     expectSound(fault.bed);
   });
@@ -305,7 +324,15 @@ describe('to everything but a vCPU’s access lent memory is a hole', () => {
   it('log-dirty and a window exclude each other', () => {
     const l = bootLending();
     const { domid } = l.borrower;
-    const enable = { op: 'shadow_op', domid, sop: shadowOp.enableLogdirty, mode: 0, pages: 0, copy: false, mb: 0 } as const;
+    const enable = {
+      op: 'shadow_op',
+      domid,
+      sop: shadowOp.enableLogdirty,
+      mode: 0,
+      pages: 0,
+      copy: false,
+      mb: 0,
+    } as const;
     expect(hypercall(l.bed, l.bed.dom0, enable).rc).toBe(-errno.EINVAL);
     const other = makeGuest(l.bed);
     expect(hypercall(l.bed, l.bed.dom0, { ...enable, domid: other.domid }).rc).toBe(0);
@@ -467,7 +494,12 @@ describe('lending against an oracle', () => {
       count: fc.integer({ min: 1, max: 8 }),
       readonly: fc.boolean(),
     }),
-    fc.record({ act: fc.constant('revoke' as const), at, count: fc.integer({ min: 1, max: 16 }), protect: fc.boolean() }),
+    fc.record({
+      act: fc.constant('revoke' as const),
+      at,
+      count: fc.integer({ min: 1, max: 16 }),
+      protect: fc.boolean(),
+    }),
     fc.record({ act: fc.constantFrom('store' as const, 'load' as const), at }),
   );
 
@@ -485,7 +517,8 @@ describe('lending against an oracle', () => {
             const flags = a.readonly ? LEND_readonly : 0;
             expect(lendTo(l, WINDOW + a.at, LENDER_4K + a.from, a.count, flags)).toBe(clash ? -errno.EEXIST : 0);
             if (clash) continue;
-            for (const [g, from] of pages) lent.set(g, { from, readonly: a.readonly && (lent.get(g)?.readonly ?? true) });
+            for (const [g, from] of pages)
+              lent.set(g, { from, readonly: a.readonly && (lent.get(g)?.readonly ?? true) });
           } else if (a.act === 'revoke') {
             let moved = 0;
             for (let g = a.at; g < a.at + a.count; g++) {

@@ -3,11 +3,11 @@
 // of the borrower's faults, and answers them by lending again or by giving up.
 import type { Domain } from '../domain/domain.ts';
 import type { Host } from '../host.ts';
-import { takeFaults } from '../lending/lend-fault.ts';
 import { ANY_SEQUENCE, failPage, lendExtents, sequenceAt } from '../lending/lend.ts';
+import { takeFaults } from '../lending/lend-fault.ts';
 import { beginClose, beginWindow, closeSlice, fillWindow } from '../lending/open-window.ts';
 import { mayRevoke, revokeSlice } from '../lending/revoke.ts';
-import { eventsSeen, windowAt, onFailure as failures } from '../lending/window.ts';
+import { eventsSeen, onFailure as failures, windowAt } from '../lending/window.ts';
 import { type CallOf, extentAt, extentCount } from './calls.ts';
 import { extentsOk, isCount, isFrame, isPrivileged, isRun } from './checks.ts';
 import { blocked, type Caller, type ContinuationState, done, goOn, type Outcome, rc } from './continuation.ts';
@@ -32,12 +32,7 @@ const mayLendTo = (caller: Caller, d: Domain): boolean =>
 const borrowerOf = (h: Host, id: unknown): Domain | null => (isCount(id) ? h.domain(id) : null);
 
 /** 0; -ESRCH; -EPERM without the right; -EINVAL self; -ENOMEM, -EBUSY, -EOPNOTSUPP, -EXDEV: see open-window.ts. */
-export function lendOpen(
-  h: Host,
-  caller: Caller,
-  call: CallOf<'lend_open'>,
-  state: ContinuationState | null,
-): Outcome {
+export function lendOpen(h: Host, caller: Caller, call: CallOf<'lend_open'>, state: ContinuationState | null): Outcome {
   const d = borrowerOf(h, call.domid);
   if (!d) return rc(-errno.ESRCH);
   if (!mayLendTo(caller, d)) return rc(-errno.EPERM);

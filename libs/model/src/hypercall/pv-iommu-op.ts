@@ -67,12 +67,7 @@ function runOp(h: Host, d: Domain, op: IommuOp, batch: Batch): number {
 }
 
 /** rc 0 with a status per operation; -ENOSYS for anybody but the hardware domain. A slice never ends with an unflushed unmap. */
-export function iommuOp(
-  h: Host,
-  caller: Caller,
-  call: CallOf<'iommu_op'>,
-  state: ContinuationState | null,
-): Outcome {
+export function iommuOp(h: Host, caller: Caller, call: CallOf<'iommu_op'>, state: ContinuationState | null): Outcome {
   if (!isPrivileged(caller)) return rc(-errno.ENOSYS);
   const { ops } = call;
   if (!Array.isArray(ops) || !isExtentCount(ops.length)) return rc(-errno.EFAULT);

@@ -9,12 +9,6 @@ import {
 } from './device-invariants.ts';
 import type { Finding } from './findings.ts';
 import {
-  grantLeavesMatchHandles,
-  grantMarksMatchPins,
-  grantPinsMatchHandles,
-  pinnedImpliesReferenced,
-} from './grant-invariants.ts';
-import {
   busFrameHoldsItsFrame,
   busTranslationsAreFlushed,
   globalEntriesLieInOneSlice,
@@ -23,6 +17,12 @@ import {
   shadowEntryHoldsItsFrame,
   trappedTablesAreIoreqPages,
 } from './gpu-invariants.ts';
+import {
+  grantLeavesMatchHandles,
+  grantMarksMatchPins,
+  grantPinsMatchHandles,
+  pinnedImpliesReferenced,
+} from './grant-invariants.ts';
 import {
   contiguityMarkersTrue,
   everyTableIsReachableOnce,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { bootTestbed, expectSound, hypercall, makeGuest, type Testbed } from '../../test-support/hypercall-fixture.ts';
 import { addVirtualGpu, testGpu } from '../../test-support/gpu-fixture.ts';
 import { FIRST_REF, mapRef, showTable, writeEntry } from '../../test-support/grant-fixture.ts';
+import { bootTestbed, expectSound, hypercall, makeGuest, type Testbed } from '../../test-support/hypercall-fixture.ts';
 import type { Domain } from '../domain/domain.ts';
 import { domainFeature } from '../domain/domain-record.ts';
 import { DOMID_IO, INVALID_MFN, type Mfn, sbdf } from '../frames/addresses.ts';
@@ -57,7 +57,13 @@ function richHost(): { bed: Testbed; d: Domain } {
   showTable(bed, d);
   writeEntry(bed, d, { ref: FIRST_REF, to: bed.dom0, gfn: 4110 });
   mapRef(bed, bed.dom0, d, FIRST_REF, GRANT_GFN);
-  hypercall(bed, bed.dom0, { op: 'populate_physmap', domid: 0, order: 0, memFlags: 0, extents: { start: 0x80, count: 2 } });
+  hypercall(bed, bed.dom0, {
+    op: 'populate_physmap',
+    domid: 0,
+    order: 0,
+    memFlags: 0,
+    extents: { start: 0x80, count: 2 },
+  });
   hypercall(bed, bed.dom0, { op: 'lend_open', domid, first: WINDOW, count: 8, order: 0, onFailure: 0 });
   const gfns = { start: 0x80, count: 2 };
   hypercall(bed, bed.dom0, { op: 'lend', domid, first: WINDOW, gfns, flags: 0, sequence: 0 });

@@ -1,7 +1,7 @@
 // State invariants of lent memory: it is where its windows are, it is its lender's, no device and no stale translation reaches it.
 import type { Mfn } from '../frames/addresses.ts';
-import { isCounted } from '../lending/open-window.ts';
 import { isLentSlot, leafIndex } from '../lending/lent-leaf.ts';
+import { isCounted } from '../lending/open-window.ts';
 import { windowState, windowsOf } from '../lending/window.ts';
 import { slotFrame, slotLow, slotType } from '../p2m/entry.ts';
 import { flushPending } from '../p2m/p2m.ts';
@@ -22,7 +22,10 @@ export function lentLeavesMatchWindows(s: Survey): Finding[] {
     for (const { from, pages } of lentPlaces) {
       if (windows.some((w) => w.first <= from && from + pages - 1 <= w.last)) continue;
       if (windows.some((w) => w.first <= from + pages - 1 && from <= w.last)) continue; // neighbouring windows, joined
-      found.push({ text: `d${d.domid} gfn ${hex(from)} is a place for lent memory in no window`, evidence: { gfn: from } });
+      found.push({
+        text: `d${d.domid} gfn ${hex(from)} is a place for lent memory in no window`,
+        evidence: { gfn: from },
+      });
     }
     const places = pagesOf(lentPlaces);
     const sizes = windows.reduce((sum, w) => sum + w.count, 0);

@@ -25,8 +25,7 @@ export function leafIndex(h: Host, d: Domain, g: number, level: number): number 
 export const lentSlot = (m: Mfn, level: number, readonly: boolean): number =>
   makeLeaf(m, level, p2mType.lent, readonly ? p2mAccess.r : p2mAccess.rw);
 
-export const absentSlot = (level: number): number =>
-  makeLeaf(INVALID_MFN, level, p2mType.lentAbsent, p2mAccess.rwx);
+export const absentSlot = (level: number): number => makeLeaf(INVALID_MFN, level, p2mType.lentAbsent, p2mAccess.rwx);
 
 export const isLentSlot = (slot: number): boolean => slot !== 0 && slotType(slotLow(slot)) === p2mType.lent;
 export const isAbsentSlot = (slot: number): boolean => slot !== 0 && slotType(slotLow(slot)) === p2mType.lentAbsent;

@@ -4,11 +4,12 @@ import type { Domain } from '../domain/domain.ts';
 import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
+import { checkLentAccess } from '../lending/revoked-access.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { load } from '../shared-memory/slots.ts';
-import { checkLentAccess } from '../lending/revoked-access.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
 import { SLOTS_PER_TABLE, type TableIndex, tableUse } from '../shared-memory/table-pages.ts';
+import { accessResult } from './access-result.ts';
 import {
   makeSlot,
   ROOT_LEVEL,
@@ -21,7 +22,6 @@ import {
   slotType,
   tableOffset,
 } from './entry.ts';
-import { accessResult } from './access-result.ts';
 import { AccessOutcome, eptMisconfig, eptViolation } from './ept-exits.ts';
 import { isGrant, p2mType } from './types.ts';
 
