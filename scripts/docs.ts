@@ -2,6 +2,7 @@
 //   node --conditions=source scripts/docs.ts [--check]
 import { readFileSync, writeFileSync } from 'node:fs';
 import { knobs } from '#formats/policies';
+import { mmInvariants } from '#model/guest/mm/mm-invariants';
 import { invariants } from '#model/invariants/check';
 import { eventInvariants } from '#model/invariants/events';
 import { counterNames } from '#model/shared-memory/counters';
@@ -23,6 +24,13 @@ the end of every twin.
 ${table(
   ['state invariant', 'source'],
   invariants.map(({ name, source }) => [`\`${name}\``, source]),
+)}
+
+Invariants of a Linux kernel's own memory management (\`guest/mm\`, \`kvm\`), looked at while none of its tasks runs.
+
+${table(
+  ['kernel invariant', 'source'],
+  mmInvariants.map(({ name, source }) => [`\`${name}\``, source]),
 )}
 
 Event invariants are judged at the step where the harm happens.

@@ -6,8 +6,8 @@ import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { benchCommand } from './commands/bench.ts';
 import { realCommand, vectorsCommand } from './commands/conformance.ts';
 import { doctorCommand } from './commands/doctor.ts';
-import { type ExploreFlags, exploreCommand } from './commands/explore.ts';
 import { type ExplainFlags, explainCommand } from './commands/explain.ts';
+import { type ExploreFlags, exploreCommand } from './commands/explore.ts';
 import { hostImportCommand } from './commands/host-import.ts';
 import { INSPECT_KINDS, type InspectFlags, inspectCommand } from './commands/inspect/inspect.ts';
 import { preflightCommand } from './commands/preflight.ts';
@@ -200,7 +200,8 @@ function schedulerName(text: string): 'exhaustive' | 'random' | 'pct' {
 
 function bound(text: string): number {
   const n = Number(text);
-  if (!Number.isSafeInteger(n) || n < 0 || n > 9) throw new InvalidArgumentError('a whole number from 0 to 9 is needed');
+  if (!Number.isSafeInteger(n) || n < 0 || n > 9)
+    throw new InvalidArgumentError('a whole number from 0 to 9 is needed');
   return n;
 }
 
@@ -235,7 +236,10 @@ function addReplay(top: Command): void {
     .argument('<string>', 'hl1:…')
     .option('--runs-dir <dir>', 'where run directories are made', 'runs')
     .option('--json', 'one JSON object on standard output')
-    .addHelpText('after', '\nExit status: 0 replayed, 2 no verdict, 64 a string that is damaged, of another version, or of a test that has changed.')
+    .addHelpText(
+      'after',
+      '\nExit status: 0 replayed, 2 no verdict, 64 a string that is damaged, of another version, or of a test that has changed.',
+    )
     .action(async (text: string, { json = false, runsDir }: { json?: boolean; runsDir: string }) => {
       status = await replayCommand(text, runsDir, new TerminalOutput({ json }), signal);
     });

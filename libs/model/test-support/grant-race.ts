@@ -19,7 +19,15 @@ export interface GrantRaceWork {
 }
 
 /** Words of `control`. */
-export const grantRaceWord = { over: 0, granted: 1, mapped: 2, refused: 3, violations: 4, canaries: 5, busy: 6 } as const;
+export const grantRaceWord = {
+  over: 0,
+  granted: 1,
+  mapped: 2,
+  refused: 3,
+  violations: 4,
+  canaries: 5,
+  busy: 6,
+} as const;
 
 export function runGrantRace(
   work: Omit<GrantRaceWork, 'cpu' | 'role' | 'control'>,

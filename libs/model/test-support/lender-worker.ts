@@ -24,8 +24,10 @@ const domain = (domid: number) => {
 };
 let random = work.seed;
 const below = (n: number): number => {
-  random = (Math.imul(random, 1103515245) + 12345) & 0x7fffffff;
-  return (random >>> 8) % n;
+  random ^= random << 13;
+  random ^= random >>> 17;
+  random ^= random << 5;
+  return (random >>> 0) % n;
 };
 
 /** The guest's user space: writes, and reads what it wrote last. */

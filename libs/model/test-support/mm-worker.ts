@@ -16,8 +16,10 @@ const words = new Int32Array(kernel.control);
 const { mm, userptr, kvm } = attach(kernel, task, counting(kernel.control));
 let random = work.seed;
 const below = (n: number): number => {
-  random = (Math.imul(random, 1103515245) + 12345) & 0x7fffffff;
-  return (random >>> 8) % n;
+  random ^= random << 13;
+  random ^= random >>> 17;
+  random ^= random << 5;
+  return (random >>> 0) % n;
 };
 
 function churn(): void {
@@ -53,13 +55,19 @@ function runEngine(): void {
 function submit(): void {
   const fence = userptr?.submit(0, true, below(2 ** 20)) ?? 0;
   if (fence > 0) mm.fences.wait(fence);
-  else Atomics.add(words, mmWord.errors, 1);
+  else refused();
+}
+
+/** While the memory is unmapped; whoever maps it again is given time. */
+function refused(): void {
+  Atomics.add(words, mmWord.errors, 1);
+  Atomics.wait(words, mmWord.idle, 0, 1);
 }
 
 function vcpu(): void {
   const write = below(2) === 0;
   if (kvm && kvm.access(task % kvm.vcpus, kvm.firstGfn + below(count), write, below(2 ** 20)) !== 0) {
-    Atomics.add(words, mmWord.errors, 1);
+    refused();
   }
 }
 

@@ -48,6 +48,7 @@ export const callTable = {
     gpfns: extents(BATCH_MAX),
   },
   remove_from_physmap: { domid, gpfn: frame },
+  acquire_resource: { domid, type: u16, id: u16, frame: u32, gfns: extents(BATCH_MAX) },
   set_memory_map: { domid, entries: records(LIST_MAX, { addr: safe, size: safe, type: oneOf(1, 2, 3, 4, 5) }) },
   memory_map: {},
   claim_pages: { domid, pages: safe },

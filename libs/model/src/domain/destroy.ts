@@ -15,6 +15,7 @@ import { errno } from '../hypercall/errno.ts';
 import { releaseDevices } from '../iommu/assign.ts';
 import { iommuFreePgtables } from '../iommu/iommu.ts';
 import { closeAllWindows } from '../lending/open-window.ts';
+import { freeAllIoreqFrames } from '../p2m/ioreq-pages.ts';
 import { p2mTeardown, relinquishForeign } from '../p2m/lifecycle.ts';
 import { podEmptyCache } from '../pod/empty.ts';
 import { dropClaim } from './claim.ts';
@@ -76,6 +77,7 @@ function runStage(h: Host, d: Domain, at: number, preempt: () => boolean): numbe
     case stage.xenPages:
       freeSharedInfo(h, d);
       freeTableFrames(h, d);
+      freeAllIoreqFrames(h, d);
       return 0;
     case stage.memory:
       return relinquish(h, d, preempt);

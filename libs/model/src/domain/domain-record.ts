@@ -127,6 +127,8 @@ export const domainRecord = defineRecord('domain', {
   vramEnd: 'f64',
   /** Bit per ioreq server id that exists. */
   ioreqServers: 'i32',
+  /** Two pages per ioreq server: frame + 1 (p2m/ioreq-pages.ts). */
+  ioreqPages: ['f64', 16],
 
   // IOMMU mapping lock
   /** Table index of the second-level root; 0 = none. */

@@ -67,7 +67,8 @@ export function putPage(h: Host, m: Mfn): void {
   if (!h.frames.dropReference(m)) return;
   const owner = h.frames.ownerOf(m);
   const d = owner < 0 ? null : h.domain(owner);
-  if (d) {
+  // Xen's own pages are in nobody's count.
+  if (d && !h.frames.has(m, frameFlag.special)) {
     d.locks.pageAlloc.lock();
     d.r.totPages -= 1;
     d.locks.pageAlloc.unlock();

@@ -4,9 +4,10 @@
 //   B   a bus frame above RAM that PV-IOMMU maps and references; dom0 never sees an mfn
 //   C   a gfn of a PVH dom0 where the frame is foreign-mapped; its I/O tables follow its p2m
 //   gpa what the guest wrote, foreign-mapped at that very gfn of dom0: two guests' numbers collide
+
+import { DOMID_SELF } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import type { Call, Hypercalls, IommuOp } from '../hypercall/calls.ts';
-import { DOMID_SELF } from '../frames/addresses.ts';
 import { physmapSpace } from '../hypercall/calls.ts';
 import { errno } from '../hypercall/errno.ts';
 import { busBase, busCount, mediatorWindow } from '../iommu/bus-space.ts';
@@ -55,7 +56,9 @@ class ForeignMaps {
   /** At free gfns of the window. */
   map(domid: number, gfns: readonly number[]): number[] {
     const places = gfns.map(() => this.window.take());
-    const wanted = gfns.flatMap((gfn, i) => ((places[i] as number) < 0 ? [] : [{ gfn, at: this.start + (places[i] as number) }]));
+    const wanted = gfns.flatMap((gfn, i) =>
+      (places[i] as number) < 0 ? [] : [{ gfn, at: this.start + (places[i] as number) }],
+    );
     const done = new Set(this.mapAt(domid, wanted));
     return places.map((place) => {
       if (place >= 0 && done.has(this.start + place)) return this.start + place;
@@ -189,7 +192,9 @@ class DesignB extends OnPvhDom0 {
     const flags = iommuOpFlag.readable | iommuOpFlag.writeable | iommuOpFlag.addM2b;
     for (let attempt = 0; attempt < ATTEMPTS && left.length > 0; attempt++) {
       const places = left.map(() => this.bfns.take());
-      const wanted = left.flatMap((i, n) => ((places[n] as number) < 0 ? [] : [{ i, bfn: this.first + (places[n] as number) }]));
+      const wanted = left.flatMap((i, n) =>
+        (places[n] as number) < 0 ? [] : [{ i, bfn: this.first + (places[n] as number) }],
+      );
       const statuses = this.run(
         wanted.map(({ i, bfn }) => ({ kind: 'map_foreign_page', bfn, gfn: gfns[i] as number, domid, flags })),
       );

@@ -142,7 +142,8 @@ class Bench {
     const populated = dom0.call({ op: 'populate_physmap', domid, order: 0, memFlags: 0, extents });
     dom0.call({ op: 'unpausedomain', domid });
     const d = this.cpu.domain(domid);
-    if (!d || populated.rc !== spec.guestPages) throw new Error(`no guest of ${spec.guestPages} pages: ${populated.rc}`);
+    if (!d || populated.rc !== spec.guestPages)
+      throw new Error(`no guest of ${spec.guestPages} pages: ${populated.rc}`);
     const { aperturePages, gmPages } = this.gpu.config;
     const share = (pages: number): number => Math.floor(pages / spec.guests);
     const rc = this.mediator.attach(domid, share(aperturePages), share(gmPages - aperturePages));
@@ -194,8 +195,14 @@ function measure(bench: Bench, spec: ComparisonSpec, relaxed: DesignCost, design
   const each = (run: (i: number) => void) => () => {
     for (let i = 0; i < WRITES; i++) run(i);
   };
-  const perPteWrite = bench.cost(WRITES, each((i) => void driver.storePte(leaf, free + i, rw(FIRST_FRAME))));
-  const trapped = bench.cost(WRITES, each((i) => void driver.storePte(leaf, free + i, rw(fresh + i))));
+  const perPteWrite = bench.cost(
+    WRITES,
+    each((i) => void driver.storePte(leaf, free + i, rw(FIRST_FRAME))),
+  );
+  const trapped = bench.cost(
+    WRITES,
+    each((i) => void driver.storePte(leaf, free + i, rw(fresh + i))),
+  );
   const perNewFrameBatched = bench.cost(512, () => fillTable(driver, fresh + WRITES));
   const shown = exposure(bench.host.h, bench.gpu);
   const framesShadowed = bench.gpu.frames.size;

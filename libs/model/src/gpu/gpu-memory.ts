@@ -16,13 +16,23 @@ export type SharedWords = Int32Array<SharedArrayBuffer>;
 export const CONTEXTS_PER_VM = 4;
 /** Doubles of a tracked table, of a guest, of a page-table root, of a request. */
 export const TRACKED_CELLS = 8;
-export const VM_CELLS = 8;
+export const VM_CELLS = 9;
 export const CONTEXT_CELLS = 3;
 export const REQUEST_CELLS = 4;
 const REQUEST_WORDS = 2;
 
 /** Cells of a guest's record. */
-export const vmCell = { domid: 0, lowBase: 1, lowSize: 2, highBase: 3, highSize: 4, server: 5, traps: 6, rebuild: 7 } as const;
+export const vmCell = {
+  domid: 0,
+  lowBase: 1,
+  lowSize: 2,
+  highBase: 3,
+  highSize: 4,
+  server: 5,
+  traps: 6,
+  rebuild: 7,
+  stale: 8,
+} as const;
 /** Cells of a page-table root: levels (0 = no such table), the guest's root page, record + 1 of its shadow (0 = none now). */
 export const contextCell = { levels: 0, gfn: 1, table: 2 } as const;
 

@@ -30,7 +30,13 @@ describe('graphics memory', () => {
     const all = partition(testGpu, testGpu.aperturePages, 0, []);
     expect(all).toEqual({ mappable: { base: 0, size: 64 }, unmappable: { base: 64, size: 0 } });
     expect(partition(testGpu, 1, 0, all === null ? [] : [all])).toBeNull();
-    for (const [low, high] of [[0, 0], [-1, 5], [1.5, 0], [65, 0], [0, 193]] as const) {
+    for (const [low, high] of [
+      [0, 0],
+      [-1, 5],
+      [1.5, 0],
+      [65, 0],
+      [0, 193],
+    ] as const) {
       expect(partition(testGpu, low, high, [])).toBeNull();
     }
   });

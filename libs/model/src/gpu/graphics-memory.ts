@@ -1,6 +1,6 @@
 // Graphics memory as guests share it: each has a slice of the part behind the aperture and one of the part that is not, and the
 // aperture's arithmetic. A guest's driver keeps out of all other slices ("balloons" them), so that its addresses are the
-// hardware's and its commands need no translation. What it is told stands in the PVINFO page (GVT-g's layout). Pure.
+// hardware's and its commands need no translation. What it is told stands in the PVINFO page (GVT-g's layout: one page at 78000 of the GPU's MMIO). Pure.
 import type { MediatedGpuConfig } from '../host-config.ts';
 
 export interface Slice {
@@ -15,8 +15,6 @@ export interface Partition {
   readonly unmappable: Slice;
 }
 
-/** MMIO offset and size of the PVINFO page. */
-export const PVINFO_PAGE = { offset: 0x78000, size: 0x1000 } as const;
 /** 0x4776544776544776 ("vGTvGTvG"), as two 32-bit words. */
 export const PVINFO_MAGIC = { low: 0x7654_4776, high: 0x4776_5447 } as const;
 export const pvinfoCaps = { fullPpgtt: 4, hwspEmulation: 8, hugeGtt: 16 } as const;

@@ -1,5 +1,5 @@
-// A guest's graphics driver, as far as its memory is concerned: it finds its part of graphics memory through PVINFO, writes entries
-// of its tables as any kernel writes its memory, and tells of roots, jobs and invalidations. Whether a write traps it cannot
+// A guest's graphics driver, as far as its memory is concerned: it writes entries of its tables as any kernel writes its memory,
+// those of the global table by MMIO, and tells of roots, jobs and invalidations through PVINFO. Whether a write traps it cannot
 // know. Runs on a vCPU's thread; all it does goes through p2m, hypercalls and the request page.
 import type { Domain } from '../domain/domain.ts';
 import type { Host } from '../host.ts';

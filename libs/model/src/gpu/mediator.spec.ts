@@ -5,6 +5,7 @@ import {
   engineOn,
   gpuGuest,
   gpuWrite,
+  portOf,
   startPpgtt,
   testGpu,
   type VirtualGpu,
@@ -178,8 +179,7 @@ describe('the mediator', () => {
   it('makes a guest’s tables anew after memory has left it', () => {
     const { bed, d, v, engine } = started({ mediated: 'C' });
     const extents = { start: 21, count: 1 };
-    const port = { call: (c: never) => hypercall(bed, d, c), multicall: () => [] } as never;
-    expect(v.driver.balloonOut(port, [21])).toBe(1);
+    expect(v.driver.balloonOut(portOf(bed, d), [21])).toBe(1);
     expect(gpuWrite(engine, d, 0, 1)).toBe(GPU_PAGE_FAULT);
     v.driver.submit(0);
     expect(gpuWrite(engine, d, 0, 1)).toBe(0);
@@ -187,6 +187,7 @@ describe('the mediator', () => {
     hypercall(bed, d, { op: 'populate_physmap', domid: d.domid, order: 0, memFlags: 0, extents });
     v.driver.storePte(3, 1, makePte(22, RW));
     v.driver.storePte(3, 1, makePte(21, RW));
+    v.driver.invalidateTlb();
     expect(gpuWrite(engine, d, 1, 3)).toBe(0);
     expect(tagOf(bed, d, 21)).toBe(3);
     expectSound(bed);

@@ -74,7 +74,7 @@ export class Mediator {
       return claim;
     }
     const { mappable: low, unmappable: high } = part;
-    const record = [domid + 1, low.base, low.size, high.base, high.size, id + 1, claim === 0 ? 1 : 0, 0];
+    const record = [domid + 1, low.base, low.size, high.base, high.size, id + 1, claim === 0 ? 1 : 0, 0, 0];
     this.gpu.vms.set(record, d.slot * VM_CELLS);
     return 0;
   }

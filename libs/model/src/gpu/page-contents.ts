@@ -55,7 +55,11 @@ export class PageContents {
   private take(m: Mfn): number {
     for (let page = 0; page < this.owners.length; page++) {
       const owner = Atomics.load(this.owners, page);
-      if (owner !== 0 && Atomics.load(this.frames.tag, owner - 1) === TAG + page && this.pageOf[owner - 1] === page + 1) {
+      if (
+        owner !== 0 &&
+        Atomics.load(this.frames.tag, owner - 1) === TAG + page &&
+        this.pageOf[owner - 1] === page + 1
+      ) {
         continue;
       }
       if (Atomics.compareExchange(this.owners, page, owner, m + 1) !== owner) continue;

@@ -30,12 +30,7 @@ export interface Request {
 const doorbell = (gpu: GpuState): number => gpu.requestWords.length - 1;
 
 /** Sends a request for the guest in `slot` and waits for its answer. `serve`: the mediator runs on this very thread. */
-export function ask(
-  h: Host,
-  gpu: GpuState,
-  { slot, kind, a, b, c }: Request,
-  serve: (() => void) | null,
-): number {
+export function ask(h: Host, gpu: GpuState, { slot, kind, a, b, c }: Request, serve: (() => void) | null): number {
   const { requestWords: words, requests } = gpu;
   const at = slot * 2;
   const wait = (what: string, ready: () => boolean): void =>

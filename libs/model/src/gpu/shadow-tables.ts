@@ -5,6 +5,8 @@
 // design's hypercalls) → reference dropped (Xen). The first is done at once, the rest once per request in `settle`.
 // Order when a table comes: its page is write-protected, then read. Policy mediator: walk-first does it the other way round, so
 // that an entry written in between is never seen; tlb-late flushes the GPU's TLB only at the next submission.
+
+import type { Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import type { Hypercalls } from '../hypercall/calls.ts';
 import { hvmMem } from '../hypercall/calls.ts';
@@ -12,8 +14,7 @@ import { counter } from '../shared-memory/counters.ts';
 import { load, publish, store } from '../shared-memory/slots.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
 import type { BusDesign } from './bus-design.ts';
-import { CONTEXTS_PER_VM, type GpuState, type SharedDoubles } from './gpu-memory.ts';
-import type { Mfn } from '../frames/addresses.ts';
+import { CONTEXTS_PER_VM, type GpuState, type SharedDoubles, VM_CELLS, vmCell } from './gpu-memory.ts';
 import { ENTRIES, isUsable, makePte, POISON, PTE_PRESENT, PTE_WRITE, pteFrame, ptePresent } from './pte.ts';
 import { TrackedTables, tableState } from './tracked-tables.ts';
 
@@ -46,8 +47,6 @@ export class ShadowTables {
   /** What left in this request and waits for the flush: bus frames, table handles, records. */
   private buses: number[] = [];
   private retired: number[] = [];
-  /** Guests (slots) of which the GPU may still cache an entry that has changed. */
-  private readonly stale = new Set<number>();
 
   constructor(h: Host, port: Hypercalls, gpu: GpuState, design: BusDesign) {
     this.h = h;
@@ -90,7 +89,8 @@ export class ShadowTables {
     tables.set(table, 'state', tableState.retired);
     this.retired.push(table);
     const changes: Change[] = [];
-    for (let i = 0; i < ENTRIES; i++) if (gpu.seen[table * ENTRIES + i] !== 0) changes.push({ at: table * ENTRIES + i, pte: 0 });
+    for (let i = 0; i < ENTRIES; i++)
+      if (gpu.seen[table * ENTRIES + i] !== 0) changes.push({ at: table * ENTRIES + i, pte: 0 });
     this.apply(client, tables.get(table, 'level'), changes);
   }
 
@@ -145,7 +145,7 @@ export class ShadowTables {
       this.sync(client, table);
     }
     this.settle(client);
-    if (this.stale.has(client.slot)) this.flush(client.slot);
+    if (this.gpu.vms[client.slot * VM_CELLS + vmCell.stale] !== 0) this.flush(client.slot);
   }
 
   /** Ends a request: what left is unmapped, after the GPU has let go of it. */
@@ -164,7 +164,7 @@ export class ShadowTables {
 
   private flush(slot: number): void {
     const { gpu, h } = this;
-    this.stale.delete(slot);
+    gpu.vms[slot * VM_CELLS + vmCell.stale] = 0;
     h.counters.add(C_FLUSH);
     step(stepKind.gpuTlbFlush, gpu.index);
     for (let context = -1; context < CONTEXTS_PER_VM; context++) {
@@ -257,9 +257,9 @@ export class ShadowTables {
     publish();
     store(target, at, value);
     this.h.counters.add(C_WRITE);
-    if (ptePresent(old)) this.stale.add(slot);
+    // The GPU may cache what was there, until the next flush.
+    if (ptePresent(old)) this.gpu.vms[slot * VM_CELLS + vmCell.stale] = 1;
   }
 }
 
-const shadowOf = (pte: number, bus: number): number =>
-  ptePresent(pte) ? makePte(bus < 0 ? POISON : bus, pte % 4) : 0;
+const shadowOf = (pte: number, bus: number): number => (ptePresent(pte) ? makePte(bus < 0 ? POISON : bus, pte % 4) : 0);

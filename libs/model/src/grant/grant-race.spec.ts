@@ -55,7 +55,11 @@ describe('grants on several CPUs', () => {
 });
 
 describe('grants against an oracle', () => {
-  type Act = { readonly act: 'grant' | 'map' | 'mapRo' | 'unmap' | 'end' | 'store'; readonly ref: number; readonly page: number };
+  type Act = {
+    readonly act: 'grant' | 'map' | 'mapRo' | 'unmap' | 'end' | 'store';
+    readonly ref: number;
+    readonly page: number;
+  };
   const act: fc.Arbitrary<Act> = fc.record({
     act: fc.constantFrom('grant', 'map', 'map', 'mapRo', 'unmap', 'unmap', 'end', 'store'),
     ref: fc.integer({ min: 0, max: 5 }),

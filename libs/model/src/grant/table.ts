@@ -4,7 +4,7 @@
 
 import { domainCrash } from '../domain/crash.ts';
 import type { Domain } from '../domain/domain.ts';
-import { allocAnonymous, freeAnonymous } from '../domain/memory.ts';
+import { allocAnonymous, putAllocRef, putPage } from '../domain/memory.ts';
 import type { Mfn } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
@@ -26,13 +26,12 @@ function addFrame(h: Host, d: Domain, list: Words, index: number): boolean {
   return true;
 }
 
+/** It goes when nobody has it mapped any more (a toolstack by acquire_resource). */
 function dropFrame(h: Host, list: Words, index: number): void {
   const m = (list[index] as number) - 1;
   if (m < 0) return;
   list[index] = 0;
-  h.frames.m2p[m] = 0;
-  h.frames.scrub(m as Mfn, 1);
-  freeAnonymous(h, m as Mfn);
+  putAllocRef(h, m as Mfn);
 }
 
 /** gnttab_grow_table: to `frames`, at least one. 0 or -ENOMEM: over the limit, or no memory. grantTable lock held for writing. */
@@ -116,27 +115,39 @@ export function setVersion(h: Host, d: Domain, version: number): number {
  * meanwhile. The table grows on demand. -EINVAL: there is no such frame and there cannot be.
  */
 export function mapTableFrame(h: Host, d: Domain, idx: number, place: (m: Mfn) => number): number {
-  const t = h.grants.of(d);
   const ofStatus = idx >= STATUS_INDEX;
-  const index = ofStatus ? idx - STATUS_INDEX : idx;
   d.locks.grantTable.writeLock();
+  let m: Mfn | number;
+  let rc = -errno.EINVAL;
   try {
-    if (ofStatus && (t.version !== 2 || index >= t.statusFramesFor(t.maxFrames))) return -errno.EINVAL;
-    if (!ofStatus && index >= t.maxFrames) return -errno.EINVAL;
-    const grown = ofStatus
-      ? index >= t.statusFrames &&
-        growTable(h, d, Math.min(t.maxFrames, (index + 1) * (t.maxFrames / t.statusFramesFor(t.maxFrames))))
-      : index >= t.frames && growTable(h, d, index + 1);
-    if (grown !== false && grown !== 0) return -errno.EINVAL;
-    const m = ((ofStatus ? t.statusList[index] : t.frameList[index]) as number) - 1;
-    if (m < 0) return -errno.EINVAL;
-    if (!h.frames.getPage(m as Mfn, d.domid)) return -errno.EBUSY;
-    const rc = place(m as Mfn);
-    h.frames.dropReference(m as Mfn);
-    return rc;
+    m = frameHeld(h, d, ofStatus ? idx - STATUS_INDEX : idx, ofStatus);
+    if (m >= 0) rc = place(m as Mfn);
   } finally {
     d.locks.grantTable.writeUnlock();
   }
+  if (m >= 0) putPage(h, m as Mfn);
+  return rc;
+}
+
+/** Frame `index` of the table or of its status frames with a reference, or -EINVAL; the table grows on demand. */
+export function getTableFrame(h: Host, d: Domain, index: number, ofStatus: boolean): Mfn | number {
+  d.locks.grantTable.writeLock();
+  try {
+    return frameHeld(h, d, index, ofStatus);
+  } finally {
+    d.locks.grantTable.writeUnlock();
+  }
+}
+
+function frameHeld(h: Host, d: Domain, index: number, ofStatus: boolean): Mfn | number {
+  const t = h.grants.of(d);
+  const most = ofStatus ? t.statusFramesFor(t.maxFrames) : t.maxFrames;
+  if (index >= most || (ofStatus && t.version !== 2)) return -errno.EINVAL;
+  const needed = ofStatus ? Math.min(t.maxFrames, (index + 1) * (t.maxFrames / most)) : index + 1;
+  const missing = index >= (ofStatus ? t.statusFrames : t.frames);
+  if (missing && growTable(h, d, needed) !== 0) return -errno.EINVAL;
+  const m = (((ofStatus ? t.statusList[index] : t.frameList[index]) as number) - 1) as Mfn;
+  return m >= 0 && h.frames.getPage(m, d.domid) ? m : -errno.EINVAL;
 }
 
 /** Whether `m` shows a part of the domain's table, and which: the number of the frame; -1: it does not. */

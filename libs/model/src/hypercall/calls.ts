@@ -125,6 +125,11 @@ type Ops =
       { errs?: readonly number[] }
     >
   | Op<'remove_from_physmap', { domid: number; gpfn: number }>
+  | Op<
+      'acquire_resource',
+      { domid: number; type: number; id: number; frame: number; gfns: Extents },
+      { size?: number; frames?: readonly number[] }
+    >
   | Op<'set_memory_map', { domid: number; entries: readonly MemoryMapEntry[] }>
   | Op<'memory_map', Record<never, never>, { entries?: readonly MemoryMapEntry[] }>
   | Op<'claim_pages', { domid: number; pages: number }>

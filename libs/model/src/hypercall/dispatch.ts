@@ -5,6 +5,7 @@ import { isHeld } from '../domain/pause.ts';
 import type { Host } from '../host.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
+import { acquireResource } from './acquire-resource.ts';
 import {
   assignDeviceOp,
   deassignDeviceOp,
@@ -83,6 +84,7 @@ const handlers: { readonly [N in OpName]: Handler<N> } = {
   add_to_physmap: addToPhysmap,
   add_to_physmap_batch: addToPhysmapBatch,
   remove_from_physmap: removeFromPhysmap,
+  acquire_resource: acquireResource,
   set_memory_map: setMemoryMap,
   memory_map: memoryMap,
   claim_pages: claimPages,

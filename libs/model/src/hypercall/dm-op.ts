@@ -7,6 +7,7 @@ import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { markDirty } from '../p2m/dirty-bitmap.ts';
 import { trackDirtyVram } from '../p2m/dirty-vram.ts';
+import { freeIoreqFrames } from '../p2m/ioreq-pages.ts';
 import { getGfn, getPageFromGfn, P2M_ALLOC, putGfn } from '../p2m/get-entry.ts';
 import {
   claimIoreqPages,
@@ -50,7 +51,10 @@ export function createIoreqServerOp(h: Host, caller: Caller, call: CallOf<'creat
 
 export function destroyIoreqServerOp(h: Host, caller: Caller, call: CallOf<'destroy_ioreq_server'>): Outcome {
   const d = dmTarget(h, caller, call.domid);
-  return rc(typeof d === 'number' ? d : isCount(call.id) ? destroyIoreqServer(h, d, call.id) : -errno.ENOENT);
+  if (typeof d === 'number') return rc(d);
+  const result = isCount(call.id) ? destroyIoreqServer(h, d, call.id) : -errno.ENOENT;
+  if (result === 0) freeIoreqFrames(h, d, call.id);
+  return rc(result);
 }
 
 /** flags 0 gives the claim up; every page of the type then becomes ordinary RAM, in slices (`at` = next gfn, Xen's opaque). */

@@ -6,7 +6,7 @@ import type { Host } from '../host.ts';
 import { ANY_SEQUENCE, failPage, lendExtents, sequenceAt } from '../lending/lend.ts';
 import { takeFaults } from '../lending/lend-fault.ts';
 import { beginClose, beginWindow, closeSlice, fillWindow } from '../lending/open-window.ts';
-import { mayRevoke, revokeSlice } from '../lending/revoke.ts';
+import { mayRevoke, pagesPerHold, revokeSlice } from '../lending/revoke.ts';
 import { eventsSeen, onFailure as failures, windowAt } from '../lending/window.ts';
 import { type CallOf, extentAt, extentCount } from './calls.ts';
 import { extentsOk, isCount, isFrame, isPrivileged, isRun } from './checks.ts';
@@ -19,8 +19,6 @@ export const LEND_readonly = 1;
 /** `sequence` counts: the lender looked its pages up after that, and with no lock of its own. */
 export const LEND_check_sequence = 2;
 
-/** Extents that one slice of a call lends, all or none. */
-const LEND_SLICE = 512;
 /** Faults that one call tells. */
 const MAX_FAULTS = 256;
 
@@ -84,7 +82,9 @@ export function lendClose(
   return rc(0);
 }
 
-/** `done`: pages lent, all of them if rc is 0. Each slice of 512 extents is lent as a whole or not at all. */
+/**
+ * `done`: pages lent, all of them if rc is 0. What is lent under one hold of the lock (policy `lock`) is lent as a whole or not at all.
+ */
 export function lend(h: Host, caller: Caller, call: CallOf<'lend'>, state: ContinuationState | null): Outcome {
   const d = borrowerOf(h, call.domid);
   if (!d) return rc(-errno.ESRCH);
@@ -94,15 +94,19 @@ export function lend(h: Host, caller: Caller, call: CallOf<'lend'>, state: Conti
   if (!isFrame(first) || !isCount(flags) || flags > (LEND_readonly | LEND_check_sequence) || !isCount(sequence)) {
     return rc(-errno.EINVAL);
   }
+  const total = extentCount(gfns);
+  if (total === 0 || !isRun(first, total)) return rc(-errno.EINVAL);
+  const window = windowAt(d, first);
+  const pages = 2 ** (window?.order ?? 0);
+  // Before a list is made of it: no window is that long.
+  if (!window || first + total * pages - 1 > window.last) return rc(-errno.ENOENT);
   const wanted = (flags & LEND_check_sequence) !== 0 ? sequence : ANY_SEQUENCE;
   const readonly = (flags & LEND_readonly) !== 0;
-  const total = extentCount(gfns);
-  const pages = 2 ** (windowAt(d, first)?.order ?? 0);
-  if (total === 0 || !isRun(first, total * pages)) return rc(-errno.EINVAL);
+  const perHold = Math.max(1, pagesPerHold(h) / pages);
   for (let at = state?.at ?? 0; ; ) {
-    const end = Math.min(total, at + LEND_SLICE);
+    const end = Math.min(total, at + perHold);
     const slice: number[] = [];
-    for (let i = at; i < end; i++) slice.push(extentAt(gfns, i, pages > 1 ? 9 : 0));
+    for (let i = at; i < end; i++) slice.push(extentAt(gfns, i, window.order));
     const result = slice.every(isFrame)
       ? lendExtents(h, caller.domain, d, first + at * pages, slice, readonly, wanted)
       : -errno.EINVAL;

@@ -81,7 +81,8 @@ export function foreignCountMatchesLeaves(s: Survey): Finding[] {
 
 export function ioreqCountMatchesLeaves(s: Survey): Finding[] {
   return s.domains
-    .filter(({ d, ioreqLeaves }) => d.r.ioreqEntryCount !== ioreqLeaves)
+    // The p2m of a dying domain goes as a whole, without a count.
+    .filter(({ d, ioreqLeaves }) => d.r.ioreqEntryCount !== ioreqLeaves && !d.dying)
     .map(({ d, ioreqLeaves }) => ({
       text: `d${d.domid}: ioreq entry_count is ${d.r.ioreqEntryCount}, its p2m has ${ioreqLeaves} such pages`,
       evidence: { domid: d.domid, entryCount: d.r.ioreqEntryCount, leaves: ioreqLeaves },

@@ -129,6 +129,8 @@ export class KvmMachine implements RangeOps {
   private handleFault(entry: number, write: boolean): number {
     const { snapshot, retryCheck, slot } = this.config;
     this.faults++;
+    // A fault may be told to retry for as long as an invalidation lasts; in a kernel that has stopped it lasts for ever.
+    this.mm.panicCell.check();
     step(stepKind.read, entry);
     const truth = this.sequence.read();
     const begun = snapshot === 'int32' ? throughInt32(truth) : truth;

@@ -93,11 +93,14 @@ export function lendExtents(
   if (at % pages !== 0) return -errno.EINVAL;
   const taken: Mfn[] = [];
   let rc = 0;
+  // One hold of the lender's lock for all of them, let go of before the borrower's is taken.
+  if (lender.isTranslated) p2mLock(h, lender);
   for (let i = 0; i < gfns.length && rc === 0; i++) {
     const m = takeExtent(h, lender, gfns[i] as number, pages);
     if (m < 0) rc = m;
     else taken.push(m as Mfn);
   }
+  if (lender.isTranslated) p2mUnlock(h, lender);
   if (rc === 0) rc = lendFrames(h, lender, borrower, at, taken, readonly, sequence);
   // What was lent holds its own references.
   for (const m of taken) dropLent(h, m, pages);

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { expectSound, hypercall } from '../../test-support/hypercall-fixture.ts';
 import { bootLending, LENDER_4K, type LendingSpec, SINGLES, WINDOW } from '../../test-support/lending-fixture.ts';
 import { type RaceWork, runRace } from '../../test-support/lending-race.ts';
-import { checkInvariants } from '../invariants/check.ts';
 import { defaultPolicies } from '../host-config.ts';
+import { checkInvariants } from '../invariants/check.ts';
 
 async function race(spec: LendingSpec, rounds: number, roles: readonly RaceWork['role'][]) {
   const l = bootLending({ pcpus: 3, driverDomain: true, ...spec });
@@ -42,7 +42,10 @@ describe('revocation against a borrower on other CPUs', () => {
   });
 
   it('with the CPU flush lost, accesses arrive after it, and noAccessAfterRevoke says so', async () => {
-    const { l, found } = await race({ policies: { ...defaultPolicies, cpuFlush: 'lost' } }, 400, ['lender', 'borrower']);
+    const { l, found } = await race({ policies: { ...defaultPolicies, cpuFlush: 'lost' } }, 400, [
+      'lender',
+      'borrower',
+    ]);
     expect(found.violations).toBeGreaterThan(0);
     expect(found.canaries).toBeGreaterThan(0);
     expect(checkInvariants(l.bed.h).map((v) => v.invariant)).toContain('noTlbEntryAfterRevoke');

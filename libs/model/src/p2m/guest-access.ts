@@ -33,8 +33,12 @@ const C_MISS = counter('cpu.tlbMiss');
 const C_WALK = counter('cpu.walk');
 /** What a walk answers that met an entry which no CPU accepts. */
 const MISCONFIG = -1;
-/** Attempts before an access that keeps faulting is a bug of the model (XSA-246: a lookup must make progress or fail). */
-const MAX_EXITS = 8;
+/**
+ * Attempts before an access that keeps faulting is a bug of the model (XSA-246: a lookup must make progress or fail). Many,
+ * because another CPU may be between two of its steps for a while (an ioreq server given up, its pages not marked yet): then
+ * the hardware faults again and again, too, and nothing that a guest does to itself may end the host.
+ */
+const MAX_EXITS = 1_000_000;
 
 /**
  * Runs one access of `d` on this pCPU; the calling thread is the pCPU. `store` = null loads. Takes no lock in guest mode.

@@ -21,6 +21,7 @@ export function handleFault(mm: Mm, page: number, write: boolean): number {
 /** `deviceOk`: a page in device-private memory is good as it is; its owner asks. mmap_lock is held. */
 export function faultLocked(mm: Mm, page: number, write: boolean, deviceOk = false): number {
   for (;;) {
+    mm.panicCell.check();
     mm.pageTableLock.lock();
     const vma = mm.vmas.find(page);
     if (!vma || (write && !vma.writable) || page >= vma.limit || vma.kind === 'grant') {

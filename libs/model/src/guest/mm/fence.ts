@@ -34,6 +34,11 @@ export class Fences {
     return 1 + (fence % SLOTS) * SLOT_WORDS;
   }
 
+  /** How many there have been. */
+  get created(): number {
+    return Atomics.load(this.words, 0);
+  }
+
   /** A new fence that `task` is going to signal. From 1. */
   create(task: number): number {
     const fence = Atomics.add(this.words, 0, 1) + 1;

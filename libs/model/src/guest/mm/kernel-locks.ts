@@ -7,7 +7,7 @@ import type { LockDeclaration } from '../../shared-memory/lock-table.ts';
 import { LockTable } from '../../shared-memory/lock-table.ts';
 import type { PanicCell } from '../../shared-memory/panic.ts';
 import { step, stepKind } from '../../shared-memory/step.ts';
-import { type WaitGraph, type WaitNode, waitKind, waitNode } from './wait-graph.ts';
+import { type WaitCycle, type WaitGraph, type WaitNode, waitKind, waitNode } from './wait-graph.ts';
 
 /** Semaphores and mutexes; the others are spinlocks in Linux. */
 const sleepingLocks: ReadonlySet<string | undefined> = new Set<LockName>(['guestMmap', 'guestDriver']);
@@ -35,6 +35,13 @@ export class KernelLocks extends LockTable {
       nameOf: (lock) => this.nameOf(lock),
       holders: (lock) => this.holders(lock).map((task) => ({ to: waitNode(waitKind.task, task), why: 'is held by' })),
     });
+  }
+
+  /** A scope is a driver's or a machine's number, not a domain's. */
+  override nameOf(lock: number): string {
+    const found = this.declared[lock];
+    if (!found) throw new Error(`no lock ${lock}`);
+    return found.scope < 0 ? found.name : `${found.name}(${found.scope})`;
   }
 
   /** `what` runs with sleeping forbidden, as a callback of a range that is not blockable. */
@@ -77,8 +84,11 @@ export class KernelLocks extends LockTable {
     try {
       const still = (): boolean => {
         if (ready()) return true;
-        this.refuseCycle();
-        return false;
+        const cycle = this.graph.findCycle(this.cpu);
+        if (cycle === null) return false;
+        // What one waits for may have happened while one looked.
+        if (ready()) return true;
+        this.refuse(cycle);
       };
       super.waitUntil(words, index, () => this.graph.nameOf(on), still);
     } finally {
@@ -86,14 +96,12 @@ export class KernelLocks extends LockTable {
     }
   }
 
-  private refuseCycle(): void {
-    const cycle = this.graph.findCycle(this.cpu);
-    if (cycle === null) return;
+  private refuse(cycle: WaitCycle): never {
     const text = `hung tasks, a circle of ${cycle.edges.length} edges: ${cycle.edges.join('; ')}`;
     // Of the tasks that find it only one is heard.
     if (this.panicCell.message() === null) {
       this.report({ invariant: 'noWaitCycle', text, evidence: { edges: cycle.edges.length } });
     }
-    this.panicCell.panic(text);
+    return this.panicCell.panic(text);
   }
 }

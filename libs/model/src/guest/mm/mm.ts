@@ -9,7 +9,7 @@ import { KernelLocks } from './kernel-locks.ts';
 import { type MmConfig, type MmPlatform, type MmShared, mmLock, mmLocks } from './mm-config.ts';
 import { Notifiers } from './notifiers.ts';
 import { migratingTask, PageTable, pte } from './page-table.ts';
-import type { SecondaryTable } from './secondary-table.ts';
+import { SecondaryTable } from './secondary-table.ts';
 import { Vmas } from './vma.ts';
 import { WaitGraph, waitKind, waitNode } from './wait-graph.ts';
 
@@ -60,6 +60,10 @@ export class Mm {
     this.driverLocks = config.drivers.map((_, driver) => mutex(mmLock.drivers + driver));
     const firstMachine = mmLock.drivers + config.drivers.length;
     this.machineLocks = Array.from({ length: config.machines }, (_, machine) => mutex(firstMachine + machine));
+    this.graph.register(waitKind.window, {
+      nameOf: (id) => SecondaryTable.windowName(this.secondaries, id),
+      holders: (id) => SecondaryTable.windowHolders(this.secondaries, id),
+    });
     this.graph.register(waitKind.migration, {
       nameOf: (page) => `the migration of page ${page}`,
       holders: (page) => {

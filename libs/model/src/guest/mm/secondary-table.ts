@@ -4,7 +4,7 @@
 import { step, stepKind } from '../../shared-memory/step.ts';
 import { type FrameIndex, NO_FRAME } from './frame-pools.ts';
 import type { Mm } from './mm.ts';
-import { waitKind, waitNode } from './wait-graph.ts';
+import { type WaitEdge, waitKind, waitNode } from './wait-graph.ts';
 
 const PRESENT = 1;
 const WRITE = 2;
@@ -15,6 +15,15 @@ const SEEN = 1;
 const TASK = 2;
 const ACCESSOR_WORDS = 3;
 const SPINS = 400;
+const MAX_ACCESSORS = 32;
+/** How much of a window's count a wait for it remembers. */
+const WINDOW_MARK = 2 ** 12;
+
+const partsOf = (id: number): { table: number; accessor: number; mark: number } => ({
+  table: Math.floor(id / WINDOW_MARK / MAX_ACCESSORS),
+  accessor: Math.floor(id / WINDOW_MARK) % MAX_ACCESSORS,
+  mark: id % WINDOW_MARK,
+});
 
 export interface SecondaryShape {
   readonly name: string;
@@ -38,6 +47,8 @@ export const secondaryBytes = (entries: number, accessors: number): number =>
 export class SecondaryTable {
   readonly shape: SecondaryShape;
   private readonly mm: Mm;
+  /** Its place among the kernel's secondary tables, the same in every task. */
+  private readonly number: number;
   /** Flush generation, entries, accessors. */
   private readonly words: Int32Array<SharedArrayBuffer>;
   /** What the last access found or left there. */
@@ -47,6 +58,7 @@ export class SecondaryTable {
     this.mm = mm;
     this.shape = shape;
     this.words = new Int32Array(buffer, byteOffset, secondaryBytes(shape.entries, shape.accessors) / 4);
+    this.number = mm.secondaries.length;
     mm.secondaries.push(this);
   }
 
@@ -95,15 +107,30 @@ export class SecondaryTable {
     for (let accessor = 0; accessor < this.shape.accessors; accessor++) {
       const index = this.accessorAt(accessor) + WINDOW;
       const open = Atomics.load(this.words, index);
-      if ((open & 1) !== 0) this.waitForClose(index, open);
+      if ((open & 1) !== 0) this.waitForClose(accessor, index, open);
     }
   }
 
-  private waitForClose(index: number, open: number): void {
+  private waitForClose(accessor: number, index: number, open: number): void {
     const closed = (): boolean => Atomics.load(this.words, index) !== open;
     for (let i = 0; i < SPINS; i++) if (closed()) return;
-    const task = this.words[index - WINDOW + TASK] as number;
-    this.mm.locks.waitFor(waitNode(waitKind.task, task), this.words, index, closed, false);
+    const id = (this.number * MAX_ACCESSORS + accessor) * WINDOW_MARK + (open % WINDOW_MARK);
+    this.mm.locks.waitFor(waitNode(waitKind.window, id), this.words, index, closed, false);
+  }
+
+  /** The task that is in the access window which `id` was made for; none if it has closed. */
+  static windowHolders(tables: readonly SecondaryTable[], id: number): readonly WaitEdge[] {
+    const { table, accessor, mark } = partsOf(id);
+    const found = tables[table];
+    if (!found) return [];
+    const at = found.accessorAt(accessor);
+    if (Atomics.load(found.words, at + WINDOW) % WINDOW_MARK !== mark) return [];
+    return [{ to: waitNode(waitKind.task, found.words[at + TASK] as number), why: 'is left by' }];
+  }
+
+  static windowName(tables: readonly SecondaryTable[], id: number): string {
+    const { table, accessor } = partsOf(id);
+    return `the access of ${tables[table]?.shape.name} (${accessor})`;
   }
 
   /** One access of `accessor` to what an entry shows. False: not present, or no right: a fault. */

@@ -84,14 +84,15 @@ export class UserptrState {
     return Atomics.load(this.words, HEAD) - Atomics.load(this.words, TAIL);
   }
 
-  /** False: the ring is full. */
-  push({ buffer, write, tag, fence }: Job): boolean {
+  get ringFull(): boolean {
+    return this.jobsWaiting >= RING;
+  }
+
+  /** The ring is not full. */
+  push({ buffer, write, tag, fence }: Job): void {
     const head = Atomics.load(this.words, HEAD);
-    if (this.jobsWaiting >= RING) return false;
     this.words.set([buffer, write ? 1 : 0, tag, fence], this.job(head));
     Atomics.store(this.words, HEAD, head + 1);
-    Atomics.notify(this.words, HEAD);
-    return true;
   }
 
   /** The oldest job, left in place; null: none. */

@@ -9,7 +9,7 @@ import type { IntervalOps, NotifierRange } from './notifiers.ts';
 import { type FoundPage, hmmRangeFault } from './page-lookup.ts';
 import { SecondaryTable } from './secondary-table.ts';
 import { type Sequence, sequenceText } from './sequence.ts';
-import { type Job, type UserptrConfig, UserptrState } from './userptr-state.ts';
+import { type UserptrConfig, UserptrState } from './userptr-state.ts';
 import { waitKind, waitNode } from './wait-graph.ts';
 
 export class Userptr implements IntervalOps {
@@ -122,18 +122,25 @@ export class Userptr implements IntervalOps {
     lock.unlock();
   }
 
-  /** A job over all pages of the buffer: its fence, or -EFAULT, -ENOMEM of a page, -EBUSY: the ring is full. */
+  /**
+   * A job over all pages of the buffer: its fence, or -EFAULT, -ENOMEM of a page, -EBUSY: the ring is full. A GPU with page faults
+   * gets its entries when it asks for them.
+   */
   submit(buffer: number, write: boolean, tag: number): number {
-    const { mm } = this;
-    const rc = this.bind(buffer, () => {
-      const fence = mm.fences.create(this.config.engine);
-      const job: Job = { buffer, write, tag, fence };
-      if (this.state.jobsWaiting > 200) return -errno.EBUSY;
-      this.state.push(job);
-      this.state.set(buffer, 'fence', fence);
-      return fence;
-    });
-    return rc;
+    const queue = (): number => this.queue(buffer, write, tag);
+    if (this.config.gpuFaults === 'none') return this.bind(buffer, queue);
+    const lock = this.mm.driverLock(this.config.driver);
+    lock.lock();
+    return release(lock, queue());
+  }
+
+  /** Under the driver's lock. */
+  private queue(buffer: number, write: boolean, tag: number): number {
+    if (this.state.ringFull) return -errno.EBUSY;
+    const fence = this.mm.fences.create(this.config.engine);
+    this.state.push({ buffer, write, tag, fence });
+    this.state.set(buffer, 'fence', fence);
+    return fence;
   }
 
   /**
@@ -145,6 +152,7 @@ export class Userptr implements IntervalOps {
     const lock = mm.driverLock(config.driver);
     const sub = state.get(buffer, 'sub') - 1;
     for (;;) {
+      mm.panicCell.check();
       lock.lock();
       if (state.get(buffer, 'valid') !== 0) return release(lock, then());
       lock.unlock();

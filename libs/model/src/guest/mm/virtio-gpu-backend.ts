@@ -71,6 +71,7 @@ export class VirtioGpuBackend implements IntervalOps {
     const { mm, config } = this;
     const page = config.page + gfn - config.gfn;
     for (let windowSequence = told; ; windowSequence = this.windowSequence(gfn)) {
+      mm.panicCell.check();
       const begun = mm.notifiers.readBegin(sub);
       const found = lookUpPage(mm, page, write);
       if (found.rc !== 0) {

@@ -10,6 +10,7 @@ export const waitKind = {
   buffer: 4,
   invalidation: 5,
   migration: 6,
+  window: 7,
 } as const;
 type WaitKind = (typeof waitKind)[keyof typeof waitKind];
 
@@ -78,6 +79,10 @@ export class WaitGraph {
   end(task: number): void {
     Atomics.add(this.words, task * TASK_WORDS + COUNT, 1);
     Atomics.store(this.words, task * TASK_WORDS + ON, 0);
+  }
+
+  isWaiting(task: number): boolean {
+    return Atomics.load(this.words, task * TASK_WORDS + ON) !== 0;
   }
 
   nameOf(node: WaitNode): string {
