@@ -7,8 +7,8 @@ import { INVALID_MFN, type Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { markDirty } from '../p2m/dirty-bitmap.ts';
 import { trackDirtyVram } from '../p2m/dirty-vram.ts';
-import { freeIoreqFrames } from '../p2m/ioreq-pages.ts';
 import { getGfn, getPageFromGfn, P2M_ALLOC, putGfn } from '../p2m/get-entry.ts';
+import { freeIoreqFrames } from '../p2m/ioreq-pages.ts';
 import {
   claimIoreqPages,
   createIoreqServer,

@@ -80,13 +80,15 @@ export function foreignCountMatchesLeaves(s: Survey): Finding[] {
 }
 
 export function ioreqCountMatchesLeaves(s: Survey): Finding[] {
-  return s.domains
-    // The p2m of a dying domain goes as a whole, without a count.
-    .filter(({ d, ioreqLeaves }) => d.r.ioreqEntryCount !== ioreqLeaves && !d.dying)
-    .map(({ d, ioreqLeaves }) => ({
-      text: `d${d.domid}: ioreq entry_count is ${d.r.ioreqEntryCount}, its p2m has ${ioreqLeaves} such pages`,
-      evidence: { domid: d.domid, entryCount: d.r.ioreqEntryCount, leaves: ioreqLeaves },
-    }));
+  return (
+    s.domains
+      // The p2m of a dying domain goes as a whole, without a count.
+      .filter(({ d, ioreqLeaves }) => d.r.ioreqEntryCount !== ioreqLeaves && !d.dying)
+      .map(({ d, ioreqLeaves }) => ({
+        text: `d${d.domid}: ioreq entry_count is ${d.r.ioreqEntryCount}, its p2m has ${ioreqLeaves} such pages`,
+        evidence: { domid: d.domid, entryCount: d.r.ioreqEntryCount, leaves: ioreqLeaves },
+      }))
+  );
 }
 
 /** A device's writes are not logged. */
