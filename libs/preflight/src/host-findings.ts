@@ -1,5 +1,6 @@
 // Findings about the machine itself: what was assumed, firmware's table, each reserved range page by page, whether Xen would use the
 // IOMMU at all. Knows no guest.
+import { PAGE_SIZE } from '#model/frames/addresses';
 import { type Finding, findingCode } from './finding.ts';
 import { bdfText, covers, isSingle, type Machine, type ReservedRange, scopeCount } from './machine.ts';
 import { pageRuns, rangeName, runText } from './placed-range.ts';
@@ -130,6 +131,18 @@ function scopeFindings(machine: Machine, range: ReservedRange): Finding[] {
       [devices],
       'Xen assigns one of them only with rdm_policy=relaxed (else -EPERM): give all of them to one guest',
     );
+  }
+  if (machine.tableFindings.length === 0 && range.kind === 'RMRR') {
+    const whole = wholePages(range);
+    const pages = `mapped are ${whole.start.toString(16)}–${whole.end.toString(16)}`;
+    const beside = (page: string): string =>
+      `whole pages are mapped, so the device reaches what lies beside the region on its ${page} page`;
+    if (range.start % PAGE_SIZE !== 0) {
+      add('RMRR-BASE-UNALIGNED', 'warning', 'base not 4K aligned', [pages], beside('first'));
+    }
+    if ((range.end + 1) % PAGE_SIZE !== 0) {
+      add('RMRR-LIMIT-UNALIGNED', 'warning', 'limit+1 not 4K aligned', [pages], beside('last'));
+    }
   }
   for (const wide of range.scopes.filter((scope) => !isSingle(scope))) {
     const known = machine.host.devices.map(({ sbdf }) => sbdf).filter((sbdf) => covers(range, sbdf));

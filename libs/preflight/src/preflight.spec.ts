@@ -34,6 +34,14 @@ BIOS-e820: [mem 0x00000000c0000000-0x00000000cfffffff] reserved
 BIOS-e820: [mem 0x0000000100000000-0x000000043fffffff] usable
 `;
 
+it('a host description whose reserved region is not whole pages is told so, as a table is', () => {
+  const ranges = haswell.ranges.map((range) => ({ ...range, start: range.start + 0x123, end: range.end - 0x10 }));
+  const { findings } = preflight({ ...haswell, ranges }, []);
+  for (const code of ['RMRR-BASE-UNALIGNED', 'RMRR-LIMIT-UNALIGNED']) {
+    expect(findings.filter((finding) => finding.code === code)).toHaveLength(haswell.ranges.length);
+  }
+});
+
 const guest = (lines: string, name = 'g'): { file: string; text: string } => ({
   file: `${name}.cfg`,
   text: `name = "${name}"\ntype = "hvm"\n${lines}\n`,

@@ -1,12 +1,13 @@
 // `hostloom up [HOST|SCENARIO]`: a whole host that stays up until Ctrl-C, for `hostloom xl` from other terminals. Of a scenario it
 // takes the host, the policies and dom0; its guests are created by hand.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { shownPath } from '#formats/guest-text';
 import { loadHost } from '#formats/host-file';
 import { resolvePolicies } from '#formats/policies';
 import { loadScenario } from '#formats/scenario-file';
+import { makeDirectory } from '../directory.ts';
 import { HostInstance } from '../launcher/host-instance.ts';
 import { type HostPlan, planOfHost, planOfTwin } from '../launcher/host-plan.ts';
 import { repositoryRoot } from '../repository.ts';
@@ -28,7 +29,7 @@ export async function upCommand(
 ): Promise<number> {
   const plan = planFor(file ?? join(repositoryRoot, DEFAULT_HOST));
   const logDir = options.logs ? resolve(options.logs) : mkdtempSync(join(tmpdir(), 'hostloom-logs-'));
-  mkdirSync(logDir, { recursive: true });
+  makeDirectory(logDir);
   try {
     const host = await HostInstance.start({ plan, logDir, onPhase: (text) => output.progress(text) }, signal);
     try {

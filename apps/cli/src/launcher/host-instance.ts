@@ -15,6 +15,7 @@ import { type HvReply, type HvRequest, hvControl } from '#wire/hv-messages';
 import type { XlReply, XlRequest } from '#wire/messages';
 import { hostKeyPattern } from '#wire/names';
 import { type RedisServer, startRedisServer } from '#wire/redis-server';
+import { CommandError, EXIT_UNKNOWN } from '../exit-codes.ts';
 import { appEntry } from '../repository.ts';
 import { dom0Spec, type HostPlan } from './host-plan.ts';
 import { registerHost, registryFile, unregisterHost } from './host-registry.ts';
@@ -36,8 +37,10 @@ const RESTARTS_WITHIN_MS = 60_000;
 type ReplyOf<O extends HvRequest['op']> = Extract<HvReply, { op: O }>;
 
 /** The host cannot go on: a process that it needs has ended. */
-export class HostGone extends Error {
-  override readonly name = 'HostGone';
+export class HostGone extends CommandError {
+  constructor(why: string) {
+    super(why, 'start it again; the logs of its processes tell more (`--logs DIR` keeps them)', EXIT_UNKNOWN);
+  }
 }
 
 /** Asked about something that is not there (any more). */
@@ -282,7 +285,7 @@ export class HostInstance {
     );
   }
 
-  /** One that dies is replaced, as a service manager would; not dom0's, for there is nothing without dom0. */
+  /** One that dies is replaced, as a service manager would; dom0's is the end of the host, as Xen reboots when dom0 crashes. */
   #startAgent(capacity: number): HostProcess {
     const isDom0 = this.#agentCount === 0;
     const agent = this.#spawn(
@@ -291,7 +294,9 @@ export class HostInstance {
       `guest-agent-${++this.#agentCount}`,
     );
     void agent.exited.then(() => {
-      if (!isDom0 && this.#stopping === null) this.#startAgent(capacity);
+      if (this.#stopping !== null) return;
+      if (isDom0) this.#lost('dom0 is gone: the process of its kernel and agent ended');
+      else this.#startAgent(capacity);
     });
     return agent;
   }

@@ -73,7 +73,8 @@ export function planOfHost(host: HostDescription, policies: Policies): HostPlan 
     policies,
     timeScale: 1,
     dom0: { ...host.dom0, workload: [{ run: 'balloon' }] },
-    agents: [{ capacity: MAX_DOMAINS }],
+    // Dom0's kernel has its own: the death of the guests' agent must not take dom0 along.
+    agents: [{ capacity: 1 }, { capacity: MAX_DOMAINS }],
     record: false,
   };
 }

@@ -1,12 +1,13 @@
 // A whole scenario: its guests checked before anything starts, its twins one after the other, what compares twins, the files of
 // the run. Owns that order and the run directory; a twin by itself is twin-run.ts.
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Assertion, Scenario, Twin } from '#formats/scenario';
 import { formatSbdf } from '#model/frames/addresses';
 import { RunDirectory } from '#report/run-directory';
 import { type AssertionOutcome, judgeRun, judgeTwin, type RunResult, type TwinResult } from '#report/verdict';
+import { makeDirectory } from '../directory.ts';
 import { HostGone, type HostInstance } from '../launcher/host-instance.ts';
 import { assertionText } from './assertion-text.ts';
 import { checkGuests } from './guest-checks.ts';
@@ -50,7 +51,7 @@ export async function runScenario(options: ScenarioRunOptions): Promise<Scenario
   checkGuests(scenario);
   const twins = chosenTwins(scenario, options.twin);
   const startedAt = new Date();
-  await mkdir(options.runsDir, { recursive: true });
+  makeDirectory(options.runsDir);
   const run = await RunDirectory.create(options.runsDir, scenario.name, startedAt);
   const done: (TwinRun | TwinResult)[] = [];
   try {
