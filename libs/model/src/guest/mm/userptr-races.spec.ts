@@ -25,7 +25,7 @@ async function race(some: Partial<UserptrConfig>, enough: (kernel: Kernel) => bo
   return kernel;
 }
 
-const enough = ({ rounds, mm }: Kernel): boolean => rounds > 30_000 && mm.fences.created > 1000;
+const enough = ({ rounds, mm }: Kernel): boolean => rounds > 10_000 && mm.fences.created > 400;
 
 describe('a userptr driver beside a kernel that moves its pages', () => {
   for (const pages of ['hmm', 'gup'] as const) {
