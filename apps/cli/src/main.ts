@@ -166,8 +166,8 @@ function addInspect(top: Command): void {
     .option('--dmesg <file>', 'a boot log of the same machine, for its memory map')
     .option('--dmar <file>', 'for e820: the DMAR table of the same machine, for its reserved regions')
     .option('--json', 'one JSON object on standard output')
-    .action((kind: string, file: string, { json = false, ...flags }: InspectFlags & { json?: boolean }) => {
-      status = inspectCommand(kind, file, flags, new TerminalOutput({ json }));
+    .action(async (kind: string, file: string, { json = false, ...flags }: InspectFlags & { json?: boolean }) => {
+      status = await Promise.race([inspectCommand(kind, file, flags, new TerminalOutput({ json })), interrupted()]);
     });
 }
 
@@ -184,8 +184,8 @@ function addExplain(top: Command): void {
     .option('--cfg <file>', "the guest's xl.cfg, to classify the address in the guest as well")
     .option('--json', 'one JSON object on standard output')
     .addHelpText('after', '\nExit status: 0 explained, 1 no line understood, 64 wrong usage or a mistake in a file.')
-    .action((lines: string[], { json = false, ...flags }: ExplainFlags & { json?: boolean }) => {
-      status = explainCommand(lines, flags, new TerminalOutput({ json }));
+    .action(async (lines: string[], { json = false, ...flags }: ExplainFlags & { json?: boolean }) => {
+      status = await Promise.race([explainCommand(lines, flags, new TerminalOutput({ json })), interrupted()]);
     });
 }
 

@@ -28,7 +28,7 @@ export function* textLines(text: string, problems: LineProblem[]): Generator<Tex
   }
 }
 
-/** Hexadecimal digits, with or without `0x`, as a number; undefined beyond 2^53, where no address is. */
+/** Hexadecimal digits, with or without `0x`, as a number; undefined from 2^53 on, beyond every address of memory. */
 export function hexNumber(digits: string): number | undefined {
   const value = Number.parseInt(digits, 16);
   return Number.isSafeInteger(value) ? value : undefined;

@@ -30,6 +30,17 @@ describe('a configuration that xl refuses', () => {
     expect(complaints.at(-1)).toContain('guest.cfg:1: hint: two assignments on one line');
   });
 
+  it('for what it says, with its syntax right, is told so; the file as such was read', () => {
+    const { refused, text } = readXlcfgFile("name = 'g'\ntype = 'hvm'\nmemory = 1024\npci = [ 'zz' ]\n", 'g');
+    expect(text).toContain('xl refuses this file:');
+    expect(refused).toBe(false);
+  });
+
+  it('is shown with its control bytes written out', () => {
+    const { text } = readXlcfgFile("name = 'g'\nmemory = '10\r\u001b[2J'\n", 'g');
+    expect(text).toContain('10\\r\\x1b[2J');
+  });
+
   it('is an error where no assignment in it is whole', () => {
     expect(() => readXlcfgFile('Memory: 12\n', 'g')).toThrow('g:1: config parsing error near `Memory:');
   });

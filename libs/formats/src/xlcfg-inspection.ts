@@ -10,7 +10,7 @@ export interface XlcfgReading {
   readonly text: string;
   /** Xen's complaints about the syntax, then its warnings, then hints of ours. */
   readonly complaints: readonly string[];
-  /** xl cannot read this file at all. */
+  /** xl cannot read this file. Whether it would create a guest from it (an excerpt has no name) is told in the text only. */
   readonly refused: boolean;
 }
 
@@ -33,20 +33,17 @@ export function readXlcfgFile(text: string, source: string): XlcfgReading {
     throw new OperatorError([
       {
         file: source,
-        message: `xl cannot read this:\n${report.join('\n')}`,
+        message: `xl cannot read this:\n${report.map(escaped).join('\n')}`,
         remedy: 'give a guest configuration: one `key = value` a line',
       },
     ]);
   }
   const object = objectOf(cfg);
-  const complaints = [...report, ...cfg.warnings, ...(ok ? [] : hintsOn(text, source))];
+  const errors = ok ? semanticErrors(text, source) : [];
+  const complaints = [...report, ...cfg.warnings, ...(ok ? [] : hintsOn(text, source))].map(escaped);
   return {
     object,
-    text: tableOf(
-      object,
-      cfg,
-      ok ? xlVerdict(text, source) : ['xl refuses this file: its syntax is wrong (see above)'],
-    ),
+    text: tableOf(object, cfg, ok ? xlVerdict(errors) : ['xl refuses this file: its syntax is wrong (see above)']),
     complaints,
     refused: !ok,
   };
@@ -98,14 +95,21 @@ function hintsOn(text: string, source: string): string[] {
 }
 
 /** What xl says after reading: of an excerpt it wants a name, of a whole file it may want more. */
-function xlVerdict(text: string, source: string): string[] {
+function semanticErrors(text: string, source: string): string[] {
   const parsed = parseGuestConfig(text, source);
-  if (parsed.ok) return ['xl can read this file'];
-  return [
-    'xl refuses this file:',
-    ...parsed.errors.map(({ line, message }) => `  ${line === undefined ? '' : `line ${line}: `}${message}`),
-  ];
+  if (parsed.ok) return [];
+  return parsed.errors.map(({ line, message }) => `  ${line === undefined ? '' : `line ${line}: `}${message}`);
 }
+
+const xlVerdict = (errors: readonly string[]): string[] =>
+  errors.length === 0 ? ['xl can read this file'] : ['xl refuses this file:', ...errors];
+
+/** What a value holds must not steer a terminal: control bytes as they are written in a string. */
+const escaped = (line: string): string =>
+  line.replaceAll(/\p{Cc}/gu, (byte) => {
+    const named = { '\n': '\\n', '\r': '\\r', '\t': '\\t' }[byte];
+    return named ?? `\\x${(byte.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`;
+  });
 
 function tableOf(object: XlcfgObject, cfg: Xlcfg, verdict: readonly string[]): string {
   const { pci, ...values } = object;
@@ -114,7 +118,7 @@ function tableOf(object: XlcfgObject, cfg: Xlcfg, verdict: readonly string[]): s
   if (rdm !== undefined) lines.push(`${'rdm'.padEnd(13)} ${rdm}`);
   for (const { bdf, opts } of pci)
     lines.push(`${'pci'.padEnd(13)} ${bdf}${opts.length === 0 ? '' : `  ${opts.join(', ')}`}`);
-  return [...lines, ...podNote(object), ...verdict].join('\n');
+  return [...lines, ...podNote(object), ...verdict].map(escaped).join('\n');
 }
 
 function podNote({ memory, maxmem, pci }: XlcfgObject): string[] {

@@ -1,6 +1,5 @@
 // `hostloom explain 'LINE'`: why Xen, Linux or a toolstack printed a line about a fault or a refusal. Reads what is given of the
 // machine and the guest, and prints; what the line means is the formats' affair, where a guest has what is preflight's.
-import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseDmar } from '#formats/acpi/dmar';
 import { parseIvrs } from '#formats/acpi/ivrs';
@@ -15,7 +14,7 @@ import { machineOfHost } from '#preflight/host-machine';
 import type { Machine } from '#preflight/machine';
 import { EXIT_FAILED, EXIT_OK } from '../exit-codes.ts';
 import type { Output } from '../terminal.ts';
-import { readInput } from './inspect/inspect.ts';
+import { awaitInput } from './inspect/inspect.ts';
 import { readTable, textOf } from './inspect/inspector.ts';
 
 export interface ExplainFlags {
@@ -28,14 +27,17 @@ export interface ExplainFlags {
 }
 
 /** Lines as arguments; `-` stands for those on standard input. */
-export function explainCommand(lines: readonly string[], flags: ExplainFlags, output: Output): number {
-  const text = lines.map((line) => (line === '-' ? readFileSync(0, 'utf8') : line)).join('\n');
-  const context = contextOf(flags, output);
+export async function explainCommand(lines: readonly string[], flags: ExplainFlags, output: Output): Promise<number> {
+  const given: string[] = [];
+  for (const line of lines) given.push(line === '-' ? textOf(await awaitInput(line)) : line);
+  const text = given.join('\n');
+  const context = await contextOf(flags, output);
   const { explanations, unread, complaints } = explainLines(text, context);
   for (const complaint of complaints) output.warn(complaint);
   output.json({ explanations: explanations.map(explanationObject), unread });
   for (const explanation of explanations) output.line(explanationText(explanation, context));
   if (explanations.length === 0) {
+    if (unread.length === 0) output.warn('no line was given: what there is to explain is empty');
     for (const { text: line } of unread) output.warn(`not understood: ${line}`);
     output.warn('    → give a whole line of xl dmesg, dmesg, libxl or QEMU about a fault, an RMRR or a refused device');
     return EXIT_FAILED;
@@ -49,7 +51,7 @@ const explanationObject = ({ event, address, cause, alsoPossible }: Explanation)
   kind: event.kind,
   by: event.by,
   device: event.device,
-  address: event.address === null ? null : `0x${event.address.toString(16)}`,
+  address: hexOf(event),
   access: event.access,
   reason: event.reason,
   detail: event.detail,
@@ -61,9 +63,14 @@ const explanationObject = ({ event, address, cause, alsoPossible }: Explanation)
   alsoPossible,
 });
 
-function contextOf(flags: ExplainFlags, output: Output): FaultContext {
-  const config = flags.cfg === undefined ? null : guestOf(flags.cfg, output);
-  const machine = machineOf(flags);
+function hexOf({ address, wideAddress }: Explanation['event']): string | null {
+  const digits = wideAddress ?? address?.toString(16);
+  return digits === undefined ? null : `0x${digits}`;
+}
+
+async function contextOf(flags: ExplainFlags, output: Output): Promise<FaultContext> {
+  const config = flags.cfg === undefined ? null : await guestOf(flags.cfg, output);
+  const machine = await machineOf(flags);
   if (machine === null) return config === null ? emptyContext : faultContextOfGuest(config);
   for (const complaint of machine.complaints) output.warn(complaint);
   const context = faultContextOf(machine, config);
@@ -71,7 +78,7 @@ function contextOf(flags: ExplainFlags, output: Output): FaultContext {
   return context;
 }
 
-function machineOf(flags: ExplainFlags): Machine | null {
+async function machineOf(flags: ExplainFlags): Promise<Machine | null> {
   const { host, dmar, ivrs, dmesg, lspci } = flags;
   const others = [dmar, ivrs, dmesg, lspci].filter((file) => file !== undefined);
   if (host !== undefined) {
@@ -86,18 +93,21 @@ function machineOf(flags: ExplainFlags): Machine | null {
   }
   const [first] = others;
   if (first === undefined) return null;
-  const text = (file: string): { file: string; text: string } => ({ file, text: textOf(readInput(file)) });
+  const text = async (file: string): Promise<{ file: string; text: string }> => ({
+    file,
+    text: textOf(await awaitInput(file)),
+  });
   return machineOfFirmware({
     name: basename(first),
-    ...(dmar !== undefined && { dmar: { file: dmar, table: readTable(readInput(dmar), 'DMAR', parseDmar) } }),
-    ...(ivrs !== undefined && { ivrs: { file: ivrs, table: readTable(readInput(ivrs), 'IVRS', parseIvrs) } }),
-    ...(dmesg !== undefined && { log: text(dmesg) }),
-    ...(lspci !== undefined && { lspci: text(lspci) }),
+    ...(dmar !== undefined && { dmar: { file: dmar, table: readTable(await awaitInput(dmar), 'DMAR', parseDmar) } }),
+    ...(ivrs !== undefined && { ivrs: { file: ivrs, table: readTable(await awaitInput(ivrs), 'IVRS', parseIvrs) } }),
+    ...(dmesg !== undefined && { log: await text(dmesg) }),
+    ...(lspci !== undefined && { lspci: await text(lspci) }),
   });
 }
 
-function guestOf(file: string, output: Output): GuestConfig {
-  const parsed = parseGuestConfig(textOf(readInput(file)), file);
+async function guestOf(file: string, output: Output): Promise<GuestConfig> {
+  const parsed = parseGuestConfig(textOf(await awaitInput(file)), file);
   for (const warning of parsed.warnings) output.warn(warning);
   if (parsed.ok) return parsed.config;
   const [first, ...rest] = parsed.errors.map(

@@ -248,6 +248,18 @@ const addressCauses: readonly CauseRule[] = [
   },
 ];
 
+/** Before any rule that compares the address. */
+const beyondGuests: CauseRule = {
+  code: 'ADDRESS-BEYOND-GUESTS',
+  when: ({ event }) => event.wideAddress !== null,
+  text: (e) =>
+    `${device(e)} ${from(e)} ${e.event.wideAddress}, beyond every address that a guest or a host's RAM can have: a reserved range at the top of the address space (such as interrupt or HyperTransport ranges), or a bad pointer: a CPU's virtual address or an error value that a driver gave the device`,
+  remedies: () => [
+    'look at the driver: it must give the device the address that the DMA interface returned, and check that for errors',
+    'it is no page populated on demand: memory equal to maxmem does not help',
+  ],
+};
+
 const nullCause: CauseRule = {
   code: 'NULL-ADDRESS',
   when: (e) => 0 <= address(e) && address(e) < PAGE,
@@ -268,6 +280,7 @@ const isMmio = (e: Evidence): boolean =>
 
 export const dmaCauses: readonly CauseRule[] = [
   ...attachmentCauses,
+  beyondGuests,
   ...guestCauses,
   nullCause,
   ...rangeCauses,

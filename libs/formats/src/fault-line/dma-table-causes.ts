@@ -23,7 +23,7 @@ export const attachmentCauses: readonly CauseRule[] = [
       isIntegratedGraphics(e) &&
       (e.event.reason === 1 || (e.event.uptime ?? EARLY_SECONDS) < EARLY_SECONDS),
     text: (e) =>
-      `translation was switched on while the display still scans out the framebuffer that firmware left it (${hex(e.event.address)}), before its driver attached it to any table`,
+      `translation was switched on while the display still scans out the framebuffer that firmware left it (${e.event.wideAddress ?? hex(e.event.address)}), before its driver attached it to any table`,
     remedies: () => [
       'harmless: it ends when the driver takes the display over',
       'firmware that names the framebuffer as an RMRR avoids it',
@@ -60,7 +60,7 @@ export const attachmentCauses: readonly CauseRule[] = [
     code: 'BEYOND-MGAW',
     when: ({ event }) => event.reason === BEYOND_MGAW,
     text: (e) =>
-      `${hex(e.event.address)} is wider than this IOMMU can translate (${addressBits(e)} bits needed; its guest address width is smaller): the device lost its address mask or state, as after a reset, or its driver never had it`,
+      `${e.event.wideAddress ?? hex(e.event.address)} is wider than this IOMMU can translate (${addressBits(e)} bits needed; its guest address width is smaller): the device lost its address mask or state, as after a reset, or its driver never had it`,
     remedies: () => [
       'look at the driver’s DMA mask and reset path',
       'iommu=pt if the device is the host’s own and trusted',
@@ -70,7 +70,7 @@ export const attachmentCauses: readonly CauseRule[] = [
     code: 'RESERVED-BITS',
     when: ({ event }) => event.reason !== null && RESERVED_BITS.has(event.reason),
     text: (e) =>
-      `the entry for ${hex(e.event.address)} has bits set that this hardware does not know: most often a superpage entry on a unit that has no superpages, or another size (a quirk of the first VT-d generations)`,
+      `the entry for ${e.event.wideAddress ?? hex(e.event.address)} has bits set that this hardware does not know: most often a superpage entry on a unit that has no superpages, or another size (a quirk of the first VT-d generations)`,
     remedies: () => [
       'without superpages: intel_iommu=sp_off with Linux, iommu=no-superpages with Xen',
       'a kernel or Xen that reads the unit’s capability',
@@ -85,4 +85,7 @@ export const attachmentCauses: readonly CauseRule[] = [
   },
 ];
 
-const addressBits = ({ event }: Evidence): number => Math.max(1, Math.ceil(Math.log2((event.address ?? 0) + 1)));
+const addressBits = ({ event }: Evidence): number =>
+  event.wideAddress === null
+    ? Math.max(1, Math.ceil(Math.log2((event.address ?? 0) + 1)))
+    : BigInt(`0x${event.wideAddress}`).toString(2).length;

@@ -81,6 +81,23 @@ describe('a fault line', () => {
     ]);
   });
 
+  it('of an address from 2^53 on keeps its digits and is never taken for a page populated on demand', () => {
+    const line = FAULT.replace('7d0d6000', 'fffffffdf8000000');
+    const guest = { name: 'g', podMib: 1024, devices: ['0000:01:00.0'], regions: null, refusal: null };
+    for (const context of [emptyContext, withMap, { ...withMap, guest }]) {
+      const [first] = explainLines(line, context).explanations;
+      expect(first).toMatchObject({
+        event: { wideAddress: 'fffffffdf8000000' },
+        cause: { code: 'ADDRESS-BEYOND-GUESTS' },
+      });
+      expect(first?.alsoPossible).toEqual([]);
+      expect(first === undefined ? '' : explanationText(first, context)).toContain('address fffffffdf8000000');
+    }
+    expect(codes(`${line}\n(XEN) [VT-D]DMAR: reason 04 - x`)).toEqual(['BEYOND-MGAW']);
+    expect(codes(FAULT.replace('7d0d6000', '20000000000000'))).toEqual(['ADDRESS-BEYOND-GUESTS']);
+    expect(codes(FAULT.replace('7d0d6000', '1ffffffffff000'))).not.toContain('ADDRESS-BEYOND-GUESTS');
+  });
+
   it('that is none is said to be not understood', () => {
     const { explanations, unread } = explainLines('hello\n\nworld', emptyContext);
     expect(explanations).toEqual([]);
@@ -92,6 +109,28 @@ describe('a fault line', () => {
     const text = first === undefined ? '' : explanationText(first, withMap);
     expect(text).toContain("address  The host's map has 7d0d6000 in 0-9fffffff, usable.");
     expect(text).toContain('do       set memory equal to maxmem');
+  });
+});
+
+describe("a line about the IOMMU's tables", () => {
+  it('is understood for map, unmap and flush, and takes the crash after it', () => {
+    const map = '(XEN) d1: IOMMU mapping dfn 00100 to mfn 00200 failed: -12';
+    const crash = '(XEN) domain_crash called from iommu.c: d1 IOMMU mapping failed';
+    const [first, ...rest] = explainLines(`${map}\n${crash}`, emptyContext).explanations;
+    expect(rest).toEqual([]);
+    expect(first).toMatchObject({
+      event: { domain: 1, figures: { dfn: 0x100, mfn: 0x200, errno: -12 } },
+      cause: { code: 'IOMMU-MAP-FAILED' },
+    });
+    expect(first?.cause.text).toContain('ENOMEM');
+    expect(codes('(XEN) d1: IOMMU unmapping dfn 00100 failed: -12')).toEqual(['IOMMU-UNMAP-FAILED']);
+    const flush = 'd0: IOMMU IOTLB flush failed: -110, dfn 00100, page count 512 flags 3';
+    const [flushed] = explainLines(flush, emptyContext).explanations;
+    expect(flushed).toMatchObject({
+      event: { domain: 0, figures: { dfn: 0x100, pages: 512, flags: 3, errno: -110 } },
+      cause: { code: 'IOMMU-FLUSH-FAILED' },
+    });
+    expect(flushed?.cause.text).toContain('Domain 0 goes on');
   });
 });
 

@@ -56,17 +56,21 @@ function explain(event: FaultEvent, context: FaultContext): Explanation {
   const open = event.kind === 'dma-fault' && !decided(evidence);
   return {
     event,
-    address: event.kind === 'dma-fault' ? (place?.sentences ?? []) : [],
+    address: event.kind === 'dma-fault' ? (place?.sentences ?? wideSentences(event)) : [],
     cause: first,
     alsoPossible: open ? others.filter(({ code }) => code !== 'NOT-MAPPED').slice(0, OTHERS) : [],
   };
 }
+
+const wideSentences = ({ wideAddress }: FaultEvent): string[] =>
+  wideAddress === null ? [] : [`address ${wideAddress} lies beyond every guest's memory and every host's RAM`];
 
 const DECIDING_REASONS_BELOW = 5;
 
 const decided = (evidence: Evidence): boolean => isInKnownGuest(evidence) || decidedByHost(evidence);
 
 const decidedByHost = ({ event, place }: Evidence): boolean =>
+  event.wideAddress !== null ||
   place?.range != null ||
   place?.host === 'above-ram' ||
   (event.reason !== null && (event.reason < DECIDING_REASONS_BELOW || event.reason > DECIDING_REASONS_BELOW + 1));
@@ -93,11 +97,12 @@ export function explanationText({ event, address, cause, alsoPossible }: Explana
   return lines.join('\n');
 }
 
-function whatText({ kind, device, access, address, reason, detail, domain, range }: FaultEvent): string {
+function whatText({ kind, device, access, address, wideAddress, reason, detail, domain, range }: FaultEvent): string {
   const parts: string[] = [kind];
   if (device !== null) parts.push(`device ${device}`);
   if (access !== null) parts.push(access);
   if (address !== null) parts.push(`address ${address.toString(16)}`);
+  if (wideAddress !== null) parts.push(`address ${wideAddress}`);
   if (range !== null) parts.push(`range ${range.base.toString(16)}-${range.limit.toString(16)}`);
   if (domain !== null) parts.push(`domain ${domain}`);
   if (reason !== null)

@@ -23,6 +23,9 @@ export type FaultKind =
   | 'identity-map-refused'
   | 'rdm-conflict'
   | 'dmar-broken'
+  | 'iommu-map-failed'
+  | 'iommu-unmap-failed'
+  | 'iommu-flush-failed'
   | 'assign-failed'
   | 'not-assignable'
   | 'already-assigned'
@@ -50,6 +53,8 @@ export interface FaultEvent {
   /** SBDF with its segment. */
   readonly device: string | null;
   readonly address: number | null;
+  /** Hexadecimal digits of an address of 2^53 or more, which no number here holds; `address` is null then. */
+  readonly wideAddress: string | null;
   readonly access: 'read' | 'write' | null;
   /** VT-d's fault reason. */
   readonly reason: number | null;

@@ -66,6 +66,7 @@ function eventOf(
     by,
     device: deviceOf(groups),
     address: groups.address === undefined ? null : (hexNumber(groups.address) ?? null),
+    wideAddress: wideDigits(groups.address),
     access: flags === null ? accessOf(groups.access) : (flags & AMD_WRITE) === 0 ? 'read' : 'write',
     reason: reason === undefined ? null : reasonOf(reason, by),
     detail: flags === null ? detailOf(groups, text) : amdDetail(flags),
@@ -77,6 +78,9 @@ function eventOf(
     line,
   };
 }
+
+const wideDigits = (digits: string | undefined): string | null =>
+  digits === undefined || hexNumber(digits) !== undefined ? null : digits.replace(/^0+/, '').toLowerCase();
 
 /** libxl drops leading zeros; Xen's older AMD line has the raw number. */
 function deviceOf(groups: Groups): string | null {
@@ -116,7 +120,19 @@ function rangeOf(groups: Groups): FaultEvent['range'] {
   return range.base === undefined || range.limit === undefined ? null : { base: range.base, limit: range.limit };
 }
 
-const DECIMAL = ['tot', 'ents', 'running', 'target', 'cache', 'want', 'max', 'errno', 'group', 'count'] as const;
+const DECIMAL = [
+  'tot',
+  'ents',
+  'running',
+  'target',
+  'cache',
+  'want',
+  'max',
+  'errno',
+  'group',
+  'count',
+  'pages',
+] as const;
 
 function figuresOf(groups: Groups): Record<string, number> {
   const figures: Record<string, number> = {};
@@ -124,12 +140,21 @@ function figuresOf(groups: Groups): Record<string, number> {
     const digits = groups[name];
     if (digits !== undefined) figures[name] = Number(digits);
   }
-  for (const name of ['gfn', 'mfn'] as const) {
+  for (const name of ['gfn', 'mfn', 'dfn', 'flags'] as const) {
     const value = groups[name] === undefined ? undefined : hexNumber(groups[name]);
     if (value !== undefined) figures[name] = value;
   }
   return figures;
 }
+
+/** After these Xen ends the domain (unless it is dom0), and says so in lines of its own. */
+const CRASHING: ReadonlySet<FaultEvent['kind']> = new Set([
+  'pod-exhausted',
+  'iommu-map-failed',
+  'iommu-unmap-failed',
+  'iommu-flush-failed',
+  'domain-crash',
+]);
 
 /** A reason belongs to the fault above it; the crash to what led to it. False: the event stands for itself. */
 function joined(events: FaultEvent[], event: FaultEvent): boolean {
@@ -150,5 +175,5 @@ function joined(events: FaultEvent[], event: FaultEvent): boolean {
     events[events.length - 1] = { ...last, reason: event.reason, detail: event.detail };
     return true;
   }
-  return event.kind === 'domain-crash' && (last.kind === 'pod-exhausted' || last.kind === 'domain-crash');
+  return event.kind === 'domain-crash' && CRASHING.has(last.kind);
 }

@@ -20,6 +20,29 @@ const errnos: Readonly<Record<number, string>> = {
 const device = ({ event }: Evidence): string => event.device ?? 'the device';
 const at = ({ event }: Evidence): string => (event.address === null ? '' : ` at ${event.address.toString(16)}`);
 
+const frame = ({ event }: Evidence, name: 'dfn' | 'mfn'): string => (event.figures[name] ?? 0).toString(16);
+
+/** Of the IOMMU's tables; those of an assignment mean something else. */
+const tableErrnos: Readonly<Record<number, string>> = {
+  5: '-5, EIO: the unit did not answer',
+  12: '-12, ENOMEM: no memory for a table page',
+  22: '-22, EINVAL: no frame that can be in the tables',
+  110: '-110, ETIMEDOUT: the unit or a device did not answer in time',
+};
+
+const tableErrno = ({ event: { figures } }: Evidence): string =>
+  tableErrnos[Math.abs(figures.errno ?? 0)] ?? `error ${figures.errno}`;
+
+const crashed = ({ event: { domain } }: Evidence): string =>
+  domain === 0
+    ? 'Domain 0 goes on; its device may fault there'
+    : `Xen ends domain ${domain ?? '?'}, since its devices would see other memory than its CPUs`;
+
+const MEMORY_OF_TABLES = [
+  'with ENOMEM: free memory on the host (xl info free_memory); splitting a superpage needs a table page',
+  'else a fault of the hypervisor: take the whole xl dmesg',
+];
+
 const refusal = (
   code: string,
   text: CauseRule['text'],
@@ -85,6 +108,27 @@ export const refusalCauses: Partial<Readonly<Record<FaultKind, CauseRule>>> = {
     (e) =>
       `Xen answered "operation not permitted" for ${device(e)}: its reserved range (RMRR) is shared with another device; xl dmesg has the line "disallowed to assign … with shared RMRR"`,
     SHARED_RMRR_REMEDIES,
+  ),
+  'iommu-map-failed': refusal(
+    'IOMMU-MAP-FAILED',
+    (e) =>
+      `Xen could not map device frame ${frame(e, 'dfn')} to machine frame ${frame(e, 'mfn')}: ${tableErrno(e)}. ${crashed(e)}`,
+    MEMORY_OF_TABLES,
+  ),
+  'iommu-unmap-failed': refusal(
+    'IOMMU-UNMAP-FAILED',
+    (e) =>
+      `Xen could not take device frame ${frame(e, 'dfn')} out of the IOMMU's tables: ${tableErrno(e)}; devices could still reach the page. ${crashed(e)}`,
+    MEMORY_OF_TABLES,
+  ),
+  'iommu-flush-failed': refusal(
+    'IOMMU-FLUSH-FAILED',
+    (e) =>
+      `the IOMMU did not forget what it held of ${e.event.figures.dfn === undefined ? 'the domain' : `device frame ${frame(e, 'dfn')}`} (${tableErrno(e)}): a device could go on using a page that is no longer the domain's. ${crashed(e)}`,
+    [
+      'look for an invalidation time-out in the lines before: a device that hangs or is gone',
+      'ats=0 on Xen’s command line',
+    ],
   ),
   'no-reset': refusal(
     'NO-RESET',

@@ -142,6 +142,21 @@ export const spellings: readonly Spelling[] = [
     `d(?<domain>\\d+): cannot (?:un)?map reserved region \\[${RANGE}\\]: (?<errno>-?\\d+)`,
   ),
   spelling(
+    'iommu-map-failed',
+    'Xen',
+    'd(?<domain>\\d+): IOMMU mapping dfn (?<dfn>[0-9a-f]+) to mfn (?<mfn>[0-9a-f]+) failed: (?<errno>-?\\d+)',
+  ),
+  spelling(
+    'iommu-unmap-failed',
+    'Xen',
+    'd(?<domain>\\d+): IOMMU unmapping dfn (?<dfn>[0-9a-f]+) failed: (?<errno>-?\\d+)',
+  ),
+  spelling(
+    'iommu-flush-failed',
+    'Xen',
+    'd(?<domain>\\d+): IOMMU IOTLB flush failed: (?<errno>-?\\d+)(?:, dfn (?<dfn>[0-9a-f]+), page count (?<pages>\\d+) flags (?<flags>[0-9a-f]+))?',
+  ),
+  spelling(
     'rmrr-ineligible',
     'Linux',
     `${SBDF}: (?:DMAR: )?Device is ineligible for IOMMU domain attach due to platform RMRR requirement`,
