@@ -72,7 +72,13 @@ const configuration = (dir: string, socket: string, password: string): string =>
   ].join('\n');
 
 // $1 = server, $2 = directory. `done` on the pipe: the server is stopped already.
-const WATCH = `trap '' INT TERM HUP; read -r word; [ "$word" = done ] || kill "$1" 2>/dev/null; rm -rf -- "$2"`;
+const WATCH = `trap '' INT TERM HUP; read -r word
+if [ "$word" != done ]; then
+  kill "$1" 2>/dev/null
+  # It writes a last line to its log: not before it is gone.
+  n=0; while kill -0 "$1" 2>/dev/null && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.1; done
+fi
+rm -rf -- "$2"`;
 
 function startWatcher(pid: number, dir: string): ChildProcess {
   const watcher = spawn('/bin/sh', ['-c', WATCH, 'watch', String(pid), dir], {
