@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { bootHost } from '#model/boot/boot-host';
 import { sbdf } from '#model/frames/addresses';
 import { createHost, Host, mainCpu } from '#model/host';
-import { defaultPolicies, type HostConfig, tablePagesFor } from '#model/host-config';
+import { capableUnit, defaultPolicies, type HostConfig, tablePagesFor } from '#model/host-config';
 import type { Answer, Call } from '#model/hypercall/calls';
 import { runCall } from '#model/hypercall/dispatch';
 import { median, printRow, spreadOf } from './row.ts';
@@ -24,20 +24,7 @@ function config(ramFrames: number, iommu: boolean): HostConfig {
     hap: true,
     ept: { superpage2m: true, superpage1g: false },
     iommuEnabled: iommu,
-    units: iommu
-      ? [
-          {
-            id: 0,
-            superpage2m: true,
-            superpage1g: true,
-            snoopControl: true,
-            cachingMode: false,
-            pageSelectiveInvalidation: true,
-            maxAddressMask: 18,
-            levels: 4,
-          },
-        ]
-      : [],
+    units: iommu ? [capableUnit] : [],
     quarantine: 'basic',
     devices: iommu
       ? [

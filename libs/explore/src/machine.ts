@@ -1,7 +1,13 @@
 // The small host that litmus tests run on: 16 MiB of RAM, one IOMMU, a GPU and a NIC. As small as superpages allow, because its
 // memory is set back before every schedule.
 import { sbdf } from '#model/frames/addresses';
-import { type DeviceConfig, defaultPolicies, type HostConfig, type ModelPolicies } from '#model/host-config';
+import {
+  capableUnit,
+  type DeviceConfig,
+  defaultPolicies,
+  type HostConfig,
+  type ModelPolicies,
+} from '#model/host-config';
 
 /** What a test may change. */
 export type Machine = Partial<
@@ -47,18 +53,7 @@ export function machineConfig(
     hap: true,
     ept: { superpage2m: true, superpage1g: true },
     iommuEnabled: true,
-    units: [
-      {
-        id: 0,
-        superpage2m: true,
-        superpage1g: true,
-        snoopControl: true,
-        cachingMode: false,
-        pageSelectiveInvalidation: true,
-        maxAddressMask: 18,
-        levels: 4,
-      },
-    ],
+    units: [capableUnit],
     quarantine: 'basic',
     devices: [device(GPU, 'gpu', 0x030000), device(NIC, 'nic', 0x020000)],
     rmrrs: [],

@@ -30,6 +30,18 @@ export interface IommuUnitConfig {
   readonly writeBufferFlush?: boolean;
 }
 
+/** A unit that can do all that is optional here: what a host has that is made up for a test, a bench or a litmus. */
+export const capableUnit: IommuUnitConfig = {
+  id: 0,
+  superpage2m: true,
+  superpage1g: true,
+  snoopControl: true,
+  cachingMode: false,
+  pageSelectiveInvalidation: true,
+  maxAddressMask: 18,
+  levels: 4,
+};
+
 /** How a function appears on the bus, as far as its requests are concerned (Xen's pdev_type). */
 export type PciKind = 'pcie' | 'pci' | 'host-bridge' | 'pcie-bridge' | 'pcie-to-pci-bridge' | 'pci-bridge';
 

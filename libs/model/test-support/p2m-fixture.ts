@@ -3,7 +3,7 @@ import type { Domain } from '#model/domain/domain';
 import { domainFeature, domainRecord, domainState } from '#model/domain/domain-record';
 import { sbdf } from '#model/frames/addresses';
 import { createHost, Host, type Platform, type Violation } from '#model/host';
-import { defaultPolicies, type HostConfig, tablePagesFor } from '#model/host-config';
+import { capableUnit, defaultPolicies, type HostConfig, tablePagesFor } from '#model/host-config';
 import { p2mInit } from '#model/p2m/lifecycle';
 import { setPagingPool } from '#model/p2m/paging-pool';
 
@@ -32,18 +32,7 @@ export function smallConfig(overrides: Partial<HostConfig> = {}): HostConfig {
     hap: true,
     ept: { superpage2m: true, superpage1g: true },
     iommuEnabled: true,
-    units: [
-      {
-        id: 0,
-        superpage2m: true,
-        superpage1g: true,
-        snoopControl: true,
-        cachingMode: false,
-        pageSelectiveInvalidation: true,
-        maxAddressMask: 18,
-        levels: 4,
-      },
-    ],
+    units: [capableUnit],
     quarantine: 'basic',
     devices: [
       {

@@ -3,7 +3,7 @@
 // through which the toolstack's own code builds a guest on it.
 import { InProcessHost } from '#model/boot/in-process-host';
 import { sbdf } from '#model/frames/addresses';
-import { type DeviceConfig, defaultPolicies, type HostConfig, tablePagesFor } from '#model/host-config';
+import { capableUnit, type DeviceConfig, defaultPolicies, type HostConfig, tablePagesFor } from '#model/host-config';
 import type { MemoryMapEntry } from '#model/hypercall/calls';
 import type { ToolstackPorts } from '#model/toolstack/ports';
 import { MapXenstore } from '#model/toolstack/xenstore-map';
@@ -76,18 +76,7 @@ function configFor(guestMib: number): HostConfig {
     hap: true,
     ept: { superpage2m: true, superpage1g: true },
     iommuEnabled: true,
-    units: [
-      {
-        id: 0,
-        superpage2m: true,
-        superpage1g: true,
-        snoopControl: true,
-        cachingMode: false,
-        pageSelectiveInvalidation: true,
-        maxAddressMask: 18,
-        levels: 4,
-      },
-    ],
+    units: [capableUnit],
     quarantine: 'basic',
     devices: [card(CARD_A, 0xfea00000), card(CARD_B, 0xfea80000)],
     rmrrs: [{ ...RMRR, devices: [CARD_A] }],
