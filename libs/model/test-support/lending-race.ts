@@ -12,8 +12,9 @@ export interface RaceWork {
   readonly window: number;
   readonly pages: number;
   readonly from: number;
-  /** Revocations of the lender. */
+  /** Revocations of the lender, at least: it goes on, up to a hundred times as many, until each of `goals` was seen once. */
   readonly rounds: number;
+  readonly goals: readonly (keyof typeof raceWord)[];
   readonly control: SharedArrayBuffer;
 }
 
