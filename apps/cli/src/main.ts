@@ -111,7 +111,9 @@ function addRun(top: Command): void {
 function addUp(top: Command): void {
   top
     .command('up')
-    .description('start a host and keep it up until Ctrl-C; speak to it with `hostloom xl`')
+    .description(
+      'start a host and keep it up until Ctrl-C (which is how it ends well, with status 0); speak to it with `hostloom xl`',
+    )
     .argument('[file]', 'a host or a scenario (default: hosts/seed-2014-haswell.yaml)')
     .option('--logs <dir>', 'keep the logs of its processes here')
     .option('--json', 'one JSON object on standard output, once it is up')

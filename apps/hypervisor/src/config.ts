@@ -79,6 +79,7 @@ const policies = z.object({
 const hostConfig = z.looseObject({
   name: z.string(),
   pcpus: positive.max(64),
+  nrCpus: positive.optional(),
   dmaThreads: count.max(16),
   maxDomains: positive.max(1024),
   frames: positive,

@@ -60,6 +60,14 @@ function mistakes(from: string, to: string): string[] {
   return problems(good.replace(from, to));
 }
 
+describe('a host given as a scenario', () => {
+  it('is told to be one, with what to do, instead of its keys one by one', () => {
+    const text = readFileSync('hosts/seed-2014-haswell.yaml', 'utf8');
+    const parse = () => parseScenario(text, 'hosts/seed-2014-haswell.yaml', { root: '.' });
+    expect(parse).toThrow(/describes a host, not a scenario[\s\S]*hostloom up/);
+  });
+});
+
 describe('merging', () => {
   it('lays a twin over the scenario: policies and settings by key, guests by name, the rest whole', () => {
     const [bad, right] = parse(good).twins;

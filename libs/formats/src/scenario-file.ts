@@ -33,12 +33,21 @@ export function loadScenario(path: string, options: ScenarioOptions): Scenario {
 /** `path` is where the text came from: files it names are looked up beside it. */
 export function parseScenario(text: string, path: string, options: ScenarioOptions): Scenario {
   const source = new YamlSource(text, shownPath(path, options.root));
+  refuseHost(source);
   const written = source.check(scenarioSchema, []);
   source.throwIfAny();
   if (!written) throw new Error('parseScenario: a refused file without a problem');
   const twins = new TwinReader(source, written, path, options).all();
   source.throwIfAny();
   return { file: source.file, name: basename(path, extname(path)), question: written.question, twins };
+}
+
+/** The two kinds of file lie side by side and are easily mistaken. */
+function refuseHost(source: YamlSource): void {
+  if (source.at(['memoryMap']) === undefined || source.at(['question']) !== undefined) return;
+  const remedy = `to start it: hostloom up ${source.file}; to ask it something: a scenario with \`host: ${source.file}\``;
+  source.problem(['memoryMap'], 'this describes a host, not a scenario', remedy, true);
+  source.throwIfAny();
 }
 
 /** A twin's body and where it stands: the scenario's own keys first, then the twin's. */

@@ -137,7 +137,10 @@ export const defaultPolicies: ModelPolicies = {
 
 export interface HostConfig {
   readonly name: string;
+  /** CPUs that run, each a thread. */
   readonly pcpus: number;
+  /** CPUs that the machine has, where fewer of them run: what physinfo says. */
+  readonly nrCpus?: number;
   readonly dmaThreads: number;
   readonly maxDomains: number;
   /** Size of the frame table: one past the highest RAM frame. */

@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { RunDirectory } from './run-directory.ts';
 import type { RunResult } from './verdict.ts';
@@ -45,6 +45,26 @@ describe('a run directory', () => {
     await runs[1]?.close();
     expect(join(root, 'pod-gpu-dma', readlinkSync(join(root, 'pod-gpu-dma', 'latest')))).toBe(runs[1]?.path);
     expect(readdirSync(join(root, 'pod-gpu-dma')).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  test('an interrupted run leaves nothing, and latest names again what it named before', async () => {
+    const first = await RunDirectory.create(root, 's', now);
+    await first.abandon();
+    expect(readdirSync(root)).toEqual([]);
+    const whole = await RunDirectory.create(root, 's', now);
+    await whole.close();
+    const interrupted = await RunDirectory.create(root, 's', now);
+    interrupted.appendHistory({ tsUs: 1 });
+    await interrupted.abandon();
+    expect(join(root, 's', readlinkSync(join(root, 's', 'latest')))).toBe(whole.path);
+    expect(readdirSync(join(root, 's')).sort()).toEqual([basename(whole.path), 'latest'].sort());
+  });
+
+  test('an interrupted run does not take latest from one that came after it', async () => {
+    const interrupted = await RunDirectory.create(root, 's', now);
+    const later = await RunDirectory.create(root, 's', now);
+    await interrupted.abandon();
+    expect(join(root, 's', readlinkSync(join(root, 's', 'latest')))).toBe(later.path);
   });
 
   test('a scenario name cannot lead out of the runs directory', async () => {

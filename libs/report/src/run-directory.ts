@@ -3,9 +3,21 @@
 //
 //   verdict.json  report.html  history.ndjson  trace.json  lockprof.txt  messages.mmd  xl-dmesg.txt  logs/
 //
-// Two runs of one scenario at the same time get different stamps; `latest` points at the one that began or ended last.
+// Two runs of one scenario at the same time get different stamps; `latest` points at the one that began or ended last. One that was
+// interrupted leaves nothing.
 import { createWriteStream } from 'node:fs';
-import { appendFile, mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  mkdir,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  rmdir,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -51,6 +63,8 @@ export class RunDirectory {
   readonly path: string;
   readonly #parent: string;
   readonly #stamp: string;
+  /** What `latest` pointed at before. */
+  readonly #before: string | null;
   readonly #historyLimit: number;
   #historyBytes = 0;
   #historyDropped = 0;
@@ -60,9 +74,10 @@ export class RunDirectory {
   #appends: Promise<void> = Promise.resolve();
   #appendError: unknown;
 
-  private constructor(parent: string, stamp: string, options: RunDirectoryOptions) {
+  private constructor(parent: string, stamp: string, before: string | null, options: RunDirectoryOptions) {
     this.#parent = parent;
     this.#stamp = stamp;
+    this.#before = before;
     this.path = join(parent, stamp);
     this.#historyLimit = options.historyBytes ?? DEFAULT_HISTORY_BYTES;
   }
@@ -84,10 +99,10 @@ export class RunDirectory {
         if (hasCode(error, 'EEXIST')) continue;
         throw error;
       }
-      const run = new RunDirectory(parent, stamp, options);
+      const run = new RunDirectory(parent, stamp, await readlinkOrNull(join(parent, LATEST)), options);
       await mkdir(join(run.path, 'logs'));
       await writeFile(join(run.path, RUNNING), `${process.pid}\n`);
-      await run.#pointLatestHere();
+      await run.#pointLatestAt(stamp);
       return run;
     }
   }
@@ -182,8 +197,22 @@ export class RunDirectory {
       await this.flush();
     } finally {
       await rm(join(this.path, RUNNING), { force: true });
-      await this.#pointLatestHere();
+      await this.#pointLatestAt(this.#stamp);
     }
+  }
+
+  /** Ends an interrupted run: it has no verdict, so it leaves nothing, and `latest` names again what it named before. */
+  async abandon(): Promise<void> {
+    await this.#appends;
+    const latest = join(this.#parent, LATEST);
+    if ((await readlinkOrNull(latest)) === this.#stamp) {
+      if (this.#before === null) await rm(latest, { force: true });
+      else await this.#pointLatestAt(this.#before);
+    }
+    await rm(this.path, { recursive: true, force: true });
+    await rmdir(this.#parent).catch((error: unknown) => {
+      if (!hasCode(error, 'ENOTEMPTY') && !hasCode(error, 'ENOENT')) throw error; // other runs of the scenario
+    });
   }
 
   #enqueueHistory(): void {
@@ -206,10 +235,10 @@ export class RunDirectory {
   }
 
   /** A symlink cannot be changed in place: make another and rename it over the old one. */
-  async #pointLatestHere(): Promise<void> {
+  async #pointLatestAt(stamp: string): Promise<void> {
     const next = join(this.#parent, `.${LATEST}-${this.#stamp}`);
     await rm(next, { force: true });
-    await symlink(this.#stamp, next);
+    await symlink(stamp, next);
     await rename(next, join(this.#parent, LATEST));
   }
 }

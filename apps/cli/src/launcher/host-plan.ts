@@ -39,7 +39,7 @@ export const pcpuThreads = (pcpus: number): number => Math.min(pcpus, Math.max(M
 
 function configOf(host: HostDescription, policies: Policies): HostConfig {
   const options: HostConfigOptions = { dmaThreads: 1, maxDomains: MAX_DOMAINS };
-  return { ...hostConfig(host, policies, options), pcpus: pcpuThreads(host.pcpus) };
+  return { ...hostConfig(host, policies, options), pcpus: pcpuThreads(host.pcpus), nrCpus: host.pcpus };
 }
 
 /** One agent holds all guests, unless one is to be killed: then each has its own, dom0 too, and one is to spare. */

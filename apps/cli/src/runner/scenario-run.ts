@@ -70,7 +70,8 @@ export async function runScenario(options: ScenarioRunOptions): Promise<Scenario
     return written;
   } finally {
     await stopKept(run, done);
-    await run.close();
+    if (done.length < twins.length && options.signal.aborted) await run.abandon();
+    else await run.close();
   }
 }
 

@@ -19,7 +19,7 @@ export function physinfo(h: Host, caller: Caller): Outcome {
       freePages: h.heap.freePages,
       scrubPages: 0,
       outstandingClaims: h.heap.claimedPages,
-      pcpus: h.config.pcpus,
+      pcpus: h.config.nrCpus ?? h.config.pcpus,
       hap: h.config.hap,
       iommu: h.config.iommuEnabled,
       hapPtShare: sharing(h.config).shared,
