@@ -147,7 +147,7 @@ export class Baton {
   }
 
   private pass(next: number): void {
-    this.words[word.current] = next;
+    Atomics.store(this.words, word.current, next);
     this.wake(next);
   }
 
@@ -157,12 +157,17 @@ export class Baton {
     Atomics.notify(this.words, go, 1);
   }
 
-  /** Sleeps until this thread is called. */
+  /**
+   * Sleeps until this thread is called. Who ends a schedule says so first and calls the coordinator then: if it saw the former, the
+   * call comes late, into the next schedule, and is nobody's turn.
+   */
   awaitTurn(): void {
     const { words } = this;
     const go = this.own + actorWord.go;
-    for (let i = 0; i < SPINS; i++) if (Atomics.load(words, go) !== 0) break;
-    while (Atomics.exchange(words, go, 0) === 0) Atomics.wait(words, go, 0);
+    do {
+      for (let i = 0; i < SPINS; i++) if (Atomics.load(words, go) !== 0) break;
+      while (Atomics.exchange(words, go, 0) === 0) Atomics.wait(words, go, 0);
+    } while (Atomics.load(words, word.run) === runState.running && Atomics.load(words, word.current) !== this.me);
   }
 
   /** Runs the own actor, from its beginning to its end or the end of the schedule. False: it was broken off. */

@@ -1,5 +1,8 @@
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { shipped } from '../test-support/explore.ts';
+import { actorWord } from './control.ts';
 import type { Litmus } from './litmus.ts';
 import { loadLitmus } from './load-litmus.ts';
 import { TimedScheduler } from './schedulers/timed.ts';
@@ -22,6 +25,23 @@ describe('a troupe', () => {
     const hashes = new Set(Array.from({ length: 500 }, () => troupe.play({ seed: 77 }).hash));
     expect(hashes.size).toBe(1);
     troupe.check();
+  });
+
+  it('takes no call for its turn that comes when it is another’s', async () => {
+    troupe.attach('flushed', { kind: 'random' });
+    troupe.scheduler?.learn([30, 3]);
+    const { words } = troupe.control;
+    const over = new Int32Array(new SharedArrayBuffer(4));
+    const caller = new Worker(
+      `const { words, go, over } = require('node:worker_threads').workerData;
+       while (Atomics.load(over, 0) === 0) Atomics.store(words, go, 1);`,
+      { eval: true, workerData: { words, go: troupe.control.actor(0) + actorWord.go, over } },
+    );
+    await once(caller, 'online');
+    const hashes = new Set(Array.from({ length: 500 }, () => troupe.play({ seed: 77 }).hash));
+    Atomics.store(over, 0, 1);
+    await once(caller, 'exit');
+    expect(hashes.size).toBe(1);
   });
 
   it('plays different schedules for different seeds', () => {

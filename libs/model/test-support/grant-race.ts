@@ -14,7 +14,9 @@ export interface GrantRaceWork {
   readonly firstRef: number;
   readonly count: number;
   readonly at: number;
+  /** Grants, at least: it goes on, up to a hundred times as many, until one of `goals` was seen. */
   readonly rounds: number;
+  readonly goals: readonly (keyof typeof grantRaceWord)[];
   readonly control: SharedArrayBuffer;
 }
 

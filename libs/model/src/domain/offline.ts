@@ -9,18 +9,20 @@ import { errno } from '../hypercall/errno.ts';
 import { podOfflineHit, podOfflineReplace } from '../pod/offline.ts';
 import { putPage } from './memory.ts';
 
-/** PG_OFFLINE_* and PG_ONLINE_*: the owner's number stands from bit 16 up. */
+/** PG_OFFLINE_* and PG_ONLINE_* (`offlined` is also ONLINE_ONLINED): the owner's number stands from bit 16 up. */
 export const pageOffline = {
-  offlined: 1,
-  pending: 2,
-  failed: 4,
+  offlined: 1 << 1,
+  pending: 1 << 2,
+  failed: 1 << 3,
   xenPage: 1 << 8,
   anonymous: 1 << 10,
   notConvRam: 1 << 11,
   owned: 1 << 12,
 } as const;
 /** PG_OFFLINE_STATUS_*: what a query answers. */
-export const offlineStatus = { offlined: 1, pending: 2 } as const;
+export const offlineStatus = { offlined: 1 << 1, pending: 1 << 3 } as const;
+/** What a frame's word holds that was not looked at: Xen sets all bytes to PG_OFFLINE_INVALID beforehand. */
+export const UNTOUCHED_STATUS = 0x01010101;
 const OWNER_SHIFT = 2 ** 16;
 const DOMID_INVALID = 0x7ff4;
 
@@ -29,7 +31,7 @@ export interface PageStatus {
   readonly status: number;
 }
 
-const refused: PageStatus = { rc: -errno.EINVAL, status: 0 };
+const refused: PageStatus = { rc: -errno.EINVAL, status: UNTOUCHED_STATUS };
 
 /** RAM that the heap was given at boot. */
 const isRam = (h: Host, m: Mfn): boolean => h.config.heapRanges.some((r) => m >= r.start && m < r.end);
@@ -40,7 +42,7 @@ const isRam = (h: Host, m: Mfn): boolean => h.config.heapRanges.some((r) => m >=
  */
 export function offlinePage(h: Host, m: Mfn): PageStatus {
   if (!h.frames.valid(m)) return refused;
-  if (!isRam(h, m)) return { rc: 0, status: pageOffline.failed | pageOffline.notConvRam };
+  if (!isRam(h, m)) return { rc: -errno.EINVAL, status: pageOffline.failed | pageOffline.notConvRam };
   if (h.heap.setOffline(m) === 'offlined') return { rc: 0, status: pageOffline.offlined };
   const owner = h.frames.ownerOf(m);
   const d = owner < 0 ? null : h.domain(owner);

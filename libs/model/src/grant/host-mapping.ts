@@ -8,6 +8,7 @@ import { FLUSHF_all, FLUSHF_modified } from '../iommu/flags.ts';
 import { iommuIotlbFlush } from '../iommu/iommu.ts';
 import { p2mLock, p2mUnlock } from '../p2m/p2m.ts';
 import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
+import { refuseReplacing } from '../p2m/physmap.ts';
 import { p2mSetEntry } from '../p2m/set-entry.ts';
 import { isGrant, isRam, isSpecial, p2mAccess, p2mType } from '../p2m/types.ts';
 import { counter } from '../shared-memory/counters.ts';
@@ -27,7 +28,7 @@ export function mapGrantAt(h: Host, d: Domain, g: number, m: Mfn, readonly: bool
     const leaf = new Leaf();
     peekEntry(h, d, g, leaf);
     if (isSpecial(leaf.type)) {
-      h.platform.printk(`d${d.domid}: gfn ${g.toString(16)} holds a special entry (type ${leaf.type})`);
+      refuseReplacing(h, d, g, leaf, { mfn: m, type: grantType(readonly) });
       domainCrash(h, d, `domain_crash called from p2m.c: d${d.domid} maps a grant over a special entry`);
       return gntst.generalError;
     }
@@ -72,7 +73,10 @@ export function unmapGrantsAt(h: Host, d: Domain, batch: readonly HostMapping[])
       const { gfn, mfn } = mapping;
       peekEntry(h, d, gfn, leaf);
       if (!isGrant(leaf.type) || leaf.mfn !== mfn) {
-        h.platform.printk(`d${d.domid}: old mapping invalid (type ${leaf.type}, mfn ${leaf.mfn.toString(16)})`);
+        const frame = mfn.toString(16);
+        h.platform.printk(
+          `d${d.domid}: old mapping invalid (type ${leaf.type}, mfn ${leaf.mfn.toString(16)}, frame ${frame})`,
+        );
         continue;
       }
       if (p2mSetEntry(h, d, gfn, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx) === 0) mapping.removed = true;

@@ -25,11 +25,11 @@ describe('frames taken offline', () => {
   it('a free one is gone at once and given to nobody until it is put back', () => {
     const bed = bootTestbed();
     const { freePages } = bed.h.heap;
-    expect(op(bed, 'offline', 0x2000, 0x2002)).toEqual({ rc: 0, statuses: [1, 1, 1] });
+    expect(op(bed, 'offline', 0x2000, 0x2002)).toEqual({ rc: 0, statuses: [2, 2, 2] });
     expect(op(bed, 'query', 0x2001, 0x2003).statuses).toEqual([offlineStatus.offlined, offlineStatus.offlined, 0]);
     expect(bed.h.heap.freePages).toBe(freePages - 3);
     expectSound(bed);
-    expect(op(bed, 'online', 0x2000, 0x2003).statuses).toEqual([1, 1, 1, 0]);
+    expect(op(bed, 'online', 0x2000, 0x2003).statuses).toEqual([2, 2, 2, 0]);
     expect([bed.h.heap.freePages, bed.h.heap.offlinedPages]).toEqual([freePages, 0]);
     expectSound(bed);
   });
@@ -97,7 +97,10 @@ describe('frames taken offline', () => {
     expect(op(bed, 'offline', shared).statuses).toEqual([pageOffline.xenPage + pageOffline.pending + 0x7ff2 * 2 ** 16]);
     const table = d.pool.first as number;
     expect(op(bed, 'offline', table).statuses).toEqual([pageOffline.anonymous + pageOffline.failed + 0x7ff4 * 2 ** 16]);
-    expect(op(bed, 'offline', 0x9000).statuses).toEqual([pageOffline.failed | pageOffline.notConvRam]);
+    expect(op(bed, 'offline', 0x9000, 0x9001)).toEqual({
+      rc: -errno.EINVAL,
+      statuses: [pageOffline.failed | pageOffline.notConvRam, 0x01010101],
+    });
     expect(op(bed, 'query', 0x9000).rc).toBe(-errno.EINVAL);
     expectSound(bed);
   });
@@ -108,6 +111,6 @@ describe('frames taken offline', () => {
     expect(hypercall(bed, d, { op: 'page_offline_op', cmd: 'offline', start: 0, end: 0 }).rc).toBe(-errno.EPERM);
     expect(op(bed, 'offline', 5, 4).rc).toBe(-errno.EINVAL);
     expect(op(bed, 'offline', 5, 5 + 0x10000).rc).toBe(-errno.ENOMEM);
-    expect(op(bed, 'offline', 8191, 8193)).toMatchObject({ rc: -errno.EINVAL, statuses: [1, 0] });
+    expect(op(bed, 'offline', 8191, 8193)).toMatchObject({ rc: -errno.EINVAL, statuses: [2, 0x01010101, 0x01010101] });
   });
 });

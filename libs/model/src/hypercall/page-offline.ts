@@ -1,5 +1,5 @@
 // XEN_SYSCTL_page_offline_op: memory that shows errors is taken out of use, frame by frame, or put back.
-import { offlinePage, onlinePage, type PageStatus, queryPageOffline } from '../domain/offline.ts';
+import { offlinePage, onlinePage, type PageStatus, queryPageOffline, UNTOUCHED_STATUS } from '../domain/offline.ts';
 import type { Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import type { CallOf } from './calls.ts';
@@ -24,12 +24,12 @@ export function pageOfflineOp(h: Host, caller: Caller, call: CallOf<'page_offlin
   if (end - start >= RANGE_MAX) return rc(-errno.ENOMEM);
   const action = actions[cmd];
   if (!action) return rc(-errno.EINVAL);
-  const statuses: number[] = [];
+  const statuses = Array.from({ length: end - start + 1 }, () => UNTOUCHED_STATUS);
   let result = 0;
   for (let m = start; m <= end && result === 0; m++) {
     const page = action(h, m as Mfn);
     result = page.rc;
-    statuses.push(page.status);
+    statuses[m - start] = page.status;
   }
   return done({ rc: result, statuses });
 }

@@ -67,7 +67,7 @@ function assignPhantoms(h: Host, to: DeviceOwner, device: number): number {
   for (const fn of h.iommu.requesters.functions(device).slice(1)) {
     const rc = setContext(h, device, fn, to);
     if (rc === 0) continue;
-    h.platform.printk(`${nameOf(to)}: assign (${functionName(h, fn)}) failed (${rc})`);
+    h.platform.printk(`${nameOf(to)}: assign phantom function (${functionName(h, fn)}) failed (${rc})`);
     if (deassignLocked(h, to, device) !== 0) {
       h.iommu.write(device, 'broken', 1);
       if (!isDomIo(to) && !to.isHardware) {

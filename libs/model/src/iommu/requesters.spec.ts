@@ -105,7 +105,7 @@ describe('phantom functions', () => {
     failing = () => false;
     expect(owners(0)).toEqual([null, null, null, null]);
     expect([h.iommu.ownerOf(0), h.iommu.read(0, 'broken'), d.crashed]).toEqual([DOMID_IO, 0, false]);
-    expect(log.lines).toContain('d1: assign (0000:03:00.5) failed (-84)');
+    expect(log.lines).toContain('d1: assign phantom function (0000:03:00.5) failed (-84)');
     expect(deviceFindings(h)).toEqual([]);
     expect(assignDevice(h, d, PHANTOM, 0)).toBe(0);
   });

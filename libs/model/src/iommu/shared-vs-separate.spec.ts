@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { bootTestbed, expectSound, hypercall, makeGuest, type Testbed } from '../../test-support/hypercall-fixture.ts';
+import { bootTestbed, hypercall, makeGuest, type Testbed } from '../../test-support/hypercall-fixture.ts';
 import { deviceConfig } from '../../test-support/iommu-fixture.ts';
 import type { Domain } from '../domain/domain.ts';
 import { DOMID_IO, type Sbdf, sbdf } from '../frames/addresses.ts';
 import { defaultPolicies, type ModelPolicies } from '../host-config.ts';
 import type { Call } from '../hypercall/calls.ts';
+import { checkInvariants } from '../invariants/check.ts';
 import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { DmaThread } from './dma.ts';
 import { identityMaps } from './identity-mapping.ts';
@@ -89,9 +90,14 @@ function play(script: readonly Step[], iommuTables: ModelPolicies['iommuTables']
     );
   }
   // Separate tables take frames of their own, so which frame a guest gets may differ.
-  seen.push(bed.log.lines.map((line) => line.replace(/mapped to [0-9a-f]+/, 'mapped to …')));
-  expectSound(bed);
+  const frameless = (line: string): string =>
+    line.replace(/mapped to [0-9a-f]+/, 'mapped to …').replace(/-> \(0x[0-9a-f]+,/, '-> (…,');
+  seen.push(bed.log.lines.map(frameless));
+  // Two devices of one region, both given away relaxed: Xen lets that be, whichever tables there are.
+  const broken = checkInvariants(bed.h).map(({ invariant }) => invariant);
+  expect(broken.filter((invariant) => invariant !== 'noFrameWritableByTwoGuests')).toEqual([]);
   expect(bed.log.violations).toEqual([]);
+  seen.push(broken);
   return seen;
 }
 

@@ -26,6 +26,24 @@ const covered = (leaf: Leaf, g: number, limit: number): number =>
 export const isProtected = (h: Host, type: number): boolean =>
   isSpecial(type) && (type !== p2mType.mmioDirect || h.config.policies.specialEntries === 'protected');
 
+/** C's `%#lx`: nothing stands before a zero. */
+const alternate = (n: number): string => (n === 0 ? '0' : `0x${n.toString(16)}`);
+const mfnText = (m: Mfn): string => (m === INVALID_MFN ? '0xffffffffffffffff' : alternate(m));
+
+/** Xen's line on an entry that may not be replaced. With an order, as set_typed_p2m_entry has it; else as p2m_add_page. */
+export function refuseReplacing(
+  h: Host,
+  d: Domain,
+  g: number,
+  old: Leaf,
+  put: { readonly mfn: Mfn; readonly type: number; readonly order?: Order; readonly access?: number },
+): void {
+  const order = (n: number): string => (put.order === undefined ? '' : `${n},`);
+  const was = `${mfnText(old.mfn)},${order(old.order)}${old.type},${old.access}`;
+  const now = `${mfnText(put.mfn)},${order(put.order ?? 0)}${put.type},${put.access ?? p2mAccess.rwx}`;
+  h.platform.printk(`d${d.domid}: GFN ${alternate(g)} (${was}) -> (${now}) not permitted`);
+}
+
 /** An MMIO or identity entry of one page goes, as clear_mmio_p2m_entry. p2m lock held. */
 export const clearMmioEntry = (h: Host, d: Domain, g: number): number =>
   p2mSetEntry(h, d, g, INVALID_MFN, 0, p2mType.invalid, p2mAccess.rwx);
@@ -54,7 +72,7 @@ function addPage(h: Host, d: Domain, g: number, m: Mfn, order: Order): number {
   for (let i = 0; i < pages; i += covered(leaf, g + i, pages - i)) {
     peekEntry(h, d, g + i, leaf);
     if (!isProtected(h, leaf.type)) continue;
-    h.platform.printk(`d${d.domid}: gfn ${(g + i).toString(16)} holds a special entry (type ${leaf.type})`);
+    refuseReplacing(h, d, g + i, leaf, { mfn: (m + i) as Mfn, type: p2mType.ramRw });
     domainCrash(h, d, `domain_crash called from p2m.c: d${d.domid} maps RAM over a special entry`);
     return -errno.EPERM;
   }
@@ -230,6 +248,7 @@ export function setTypedEntry(
       return leaf.access === access ? 0 : p2mSetEntry(h, d, g, m, order, type, access);
     }
     if (isProtected(h, leaf.type)) {
+      refuseReplacing(h, d, g, leaf, { mfn: m, type, order, access });
       domainCrash(h, d, `domain_crash called from p2m.c: d${d.domid} replaces a special entry at ${g.toString(16)}`);
       return -errno.EPERM;
     }

@@ -120,7 +120,7 @@ function setEntries(
   const did = takeDid(unit, domid);
   unit.context.unlock();
   if (did < 0) {
-    h.platform.printk(`[VT-D]IOMMU#${unit.config.id}: no free domain ids`);
+    h.platform.printk('[VT-D]IOMMU: no free domain id');
     return did;
   }
   const type = deviceTlb(h, device) === null ? contextType.multiLevel : contextType.multiLevelAts;

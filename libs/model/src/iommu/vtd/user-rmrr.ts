@@ -54,6 +54,10 @@ export function checkUserRegion(
   if (region.endPfn >= frames) return refused(`Invalid pfn in RMRR range ${range}`);
   const { devices } = region;
   const first = devices[0] ?? 0;
+  const segment = (device: number): number => Math.floor(device / 65536);
+  if (devices.some((device) => segment(device) !== segment(first))) {
+    return refused(`Segments are not equal for RMRR range ${range}`);
+  }
   return {
     accepted: true,
     line: `[VT-D]Adding RMRR for ${devices.length} device ([0]: 0x${hex(first)}) range ${range}`,
