@@ -6,6 +6,7 @@ import { ControlService } from './control.service.ts';
 import { DomainWatchService } from './domain-watch.service.ts';
 import { HostService } from './host.service.ts';
 import { HypervisorService } from './hypervisor.service.ts';
+import { LiveViewService } from './live/live-view.service.ts';
 import { PanicService } from './panic.service.ts';
 import { RedisService } from './redis.service.ts';
 import { SafepointService } from './safepoint.service.ts';
@@ -23,6 +24,7 @@ const services = [
   SafepointService,
   VcpuQueuesService,
   DomainWatchService,
+  LiveViewService,
   ControlService,
   HypervisorService,
 ];

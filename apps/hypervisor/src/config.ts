@@ -94,6 +94,10 @@ const hostConfig = z.looseObject({
   rmrrs: z.array(z.object({ startPfn: count, endPfn: count, devices: z.array(count) })),
   rmrrOption: z.string().optional(),
   mmioRoRanges: z.array(frameRange).optional(),
+  busFrames: positive.optional(),
+  mediatedGpus: z
+    .array(z.object({ sbdf: count, gmPages: positive, aperturePages: positive, apertureBase: count, tables: positive }))
+    .optional(),
   tablePages: positive,
   policies: z.looseObject(policies.shape),
 });

@@ -8,6 +8,9 @@ import { type HvReply, type HvRequest, hvControl } from '#wire/hv-messages';
 import { HYPERVISOR_CONFIG, type HypervisorConfig } from './config.ts';
 import { memoryMapOf, peek } from './domain-view.ts';
 import { HostService } from './host.service.ts';
+import { LiveViewService } from './live/live-view.service.ts';
+import { frameLook, machineOf } from './live/looks.ts';
+import { whyOf } from './live/why.ts';
 import { RedisService } from './redis.service.ts';
 import { SafepointService } from './safepoint.service.ts';
 import { TelemetryService } from './telemetry.service.ts';
@@ -16,6 +19,8 @@ import { VcpuQueuesService } from './vcpu-queues.service.ts';
 
 /** Looks that wait for nothing must not queue behind a safepoint. */
 const CONCURRENCY = 4;
+/** Of what was lately asked of a gfn. */
+const CHANGES_TOLD = 5;
 
 @Injectable()
 export class ControlService {
@@ -26,6 +31,7 @@ export class ControlService {
   private readonly safepoint: SafepointService;
   private readonly telemetry: TelemetryService;
   private readonly queues: VcpuQueuesService;
+  private readonly live: LiveViewService;
   private readonly started = performance.now();
   private server: ControlServer | null = null;
 
@@ -37,6 +43,7 @@ export class ControlService {
     @Inject(SafepointService) safepoint: SafepointService,
     @Inject(TelemetryService) telemetry: TelemetryService,
     @Inject(VcpuQueuesService) queues: VcpuQueuesService,
+    @Inject(LiveViewService) live: LiveViewService,
   ) {
     this.config = config;
     this.redis = redis;
@@ -45,6 +52,7 @@ export class ControlService {
     this.safepoint = safepoint;
     this.telemetry = telemetry;
     this.queues = queues;
+    this.live = live;
   }
 
   async start(): Promise<void> {
@@ -59,6 +67,7 @@ export class ControlService {
   }
 
   async close(): Promise<void> {
+    await this.live.close();
     await this.server?.close();
   }
 
@@ -88,9 +97,36 @@ export class ControlService {
         return this.grant(request.domid);
       case 'console':
         return this.about(request.domid, (d) => this.firmwareLines(d, request.lines));
+      case 'machine':
+        return { op: 'machine', machine: machineOf(host) };
+      case 'watch':
+        this.live.watch(request.leaseMs, request.wants);
+        if (request.fresh) this.live.refresh();
+        return { op: 'watch' };
+      case 'why':
+        return this.why(request.sbdf, request.dfn);
+      case 'frame':
+        return this.frame(request.mfn);
+      case 'changes':
+        return { op: 'changes', changes: this.telemetry.recall.of(request.domid, request.gfn, CHANGES_TOLD) };
       default:
         return request satisfies never;
     }
+  }
+
+  private why(sbdf: number, dfn: number): HvReply {
+    const why = whyOf(this.host.host, sbdf, dfn);
+    if (!why) return { op: 'refused', why: `there is no device ${sbdf.toString(16)}` };
+    const changes = why.domid < 0 ? [] : this.telemetry.recall.of(why.domid, dfn, CHANGES_TOLD);
+    return { op: 'why', why: { ...why, changes } };
+  }
+
+  private frame(mfn: number): HvReply {
+    const look = frameLook(this.host.host, mfn);
+    if (!look) return { op: 'refused', why: `the host has no frame ${mfn.toString(16)}` };
+    const known = look.owner >= 0 && look.gfn >= 0;
+    const changes = known ? this.telemetry.recall.of(look.owner, look.gfn, CHANGES_TOLD) : [];
+    return { op: 'frame', frame: { ...look, changes } };
   }
 
   private about(domid: number, answer: (d: Domain) => HvReply): HvReply {

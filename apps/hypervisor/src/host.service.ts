@@ -2,8 +2,10 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { bootHost } from '#model/boot/boot-host';
 import type { Domain } from '#model/domain/domain';
-import { createHost, type Host, type HostShared, mainCpu } from '#model/host';
+import { newsSeen } from '#model/gpu/requests';
+import { cpuCount, createHost, type Host, type HostShared, mainCpu } from '#model/host';
 import { eventsSeen } from '#model/lending/window';
+import { LockLog } from '#model/shared-memory/lock-log';
 import { HostPanic } from '#model/shared-memory/panic';
 import { HYPERVISOR_CONFIG, type HypervisorConfig } from './config.ts';
 import type { VcpuId } from './run-queue.ts';
@@ -16,6 +18,8 @@ const FRAMES_PER_MIB = 256;
 export class HostService {
   readonly shared: HostShared;
   readonly wordsBuffer: SharedArrayBuffer;
+  /** What every thread does with locks, while somebody looks. */
+  readonly lockLog: SharedArrayBuffer;
   readonly words: SharedWords;
   readonly reports: ReportBuffer;
   readonly host: Host;
@@ -26,9 +30,10 @@ export class HostService {
     this.shared = createHost(config.host);
     this.wordsBuffer = SharedWords.create(config.host.pcpus + config.host.dmaThreads);
     this.words = new SharedWords(this.wordsBuffer);
+    this.lockLog = new SharedArrayBuffer(LockLog.bytes(cpuCount(config.host)));
     this.reports = new ReportBuffer(this.words);
     // No fault is injected into the main thread: it stands for no CPU.
-    this.host = attachThread(this.shared, mainCpu(config.host), [], this.reports);
+    this.host = attachThread(this.shared, mainCpu(config.host), [], this.reports, this.lockLog);
   }
 
   /** RAM to the heap, devices, dom0. */
@@ -75,6 +80,12 @@ export class HostService {
   lendEvents(domid: number): number {
     const d = this.host.domain(domid);
     return d ? eventsSeen(d) : -1;
+  }
+
+  /** What a vCPU that waits for a shared GPU, or for its mediator, compares. */
+  gpuNews(index: number): number {
+    const gpu = this.host.gpus.all[index];
+    return gpu ? newsSeen(gpu) : -1;
   }
 
   /** May a vCPU of it run now? */

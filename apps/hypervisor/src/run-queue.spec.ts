@@ -18,10 +18,12 @@ function setUp(pcpus: number) {
   const ports = Array.from({ length: pcpus }, () => new TestPcpu());
   const gates = new Map<number, 'run' | 'hold' | 'gone'>();
   const load = { waiting: 0, idle: 0 };
+  const news = { gpu: 0 };
   const ran = new Map<string, number>();
   let flush: (() => void) | null = null;
   const queue = new RunQueue({
     ports,
+    gpuNews: () => news.gpu,
     lendEvents: () => 0,
     gate: ({ domid }) => gates.get(domid) ?? 'run',
     later: (work) => {
@@ -39,7 +41,7 @@ function setUp(pcpus: number) {
     flush = null;
     work?.();
   };
-  return { ports, port: (i: number) => ports[i] as TestPcpu, gates, load, ran, queue, turn };
+  return { ports, port: (i: number) => ports[i] as TestPcpu, gates, load, news, ran, queue, turn };
 }
 
 const vcpu = (domid: number, index = 0): VcpuId => ({ domid, incarnation: 1, vcpu: index });
@@ -189,5 +191,53 @@ describe('the run queue', () => {
     const counts = [...served.values()];
     expect(counts).toHaveLength(7);
     expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(8);
+  });
+
+  it('lets a call that waits for a shared GPU go on at its next news, however they came', () => {
+    const { port, queue, turn, news } = setUp(1);
+    void queue.submit(vcpu(1), [{ op: 'gpu_job_wait', device: 16, stop: false }]);
+    turn();
+    const wait = (): void => {
+      const items = port(0).take();
+      expect(items).toHaveLength(1);
+      const end = { end: 'blocked', on: { on: 'gpu', gpu: 0, seen: news.gpu }, state: null } as const;
+      queue.finished(
+        0,
+        items.map((item) => result(item, [], end)),
+      );
+    };
+    wait();
+    turn();
+    expect(port(0).batches).toHaveLength(0);
+    // A DMA thread says that a job has ended.
+    news.gpu++;
+    queue.retryNews();
+    turn();
+    wait();
+    // Another call's end brings the news.
+    void queue.submit(vcpu(2), [touch(1)]);
+    turn();
+    news.gpu++;
+    queue.finished(0, port(0).take().map(finish));
+    turn();
+    expect(
+      port(0)
+        .take()
+        .map(({ domid }) => domid),
+    ).toEqual([1]);
+  });
+
+  it('looks again at once when the news came before the wait was heard of', () => {
+    const { port, queue, turn, news } = setUp(1);
+    void queue.submit(vcpu(1), [{ op: 'gpu_serve', device: 16, wait: true }]);
+    turn();
+    const [item] = port(0).take();
+    if (!item) return expect.unreachable();
+    const seen = news.gpu;
+    news.gpu++;
+    queue.retryNews();
+    queue.finished(0, [result(item, [], { end: 'blocked', on: { on: 'gpu', gpu: 0, seen }, state: null })]);
+    turn();
+    expect(port(0).take()).toHaveLength(1);
   });
 });

@@ -33,6 +33,8 @@ export interface RunQueueOptions {
   readonly publishLoad: (waiting: number, idle: number) => void;
   /** Events of lent memory that concern a domain, counted (as its blocked calls have seen them). */
   readonly lendEvents: (domid: number) => number;
+  /** News of a shared GPU, counted (as the calls that wait for them have seen them). */
+  readonly gpuNews: (gpu: number) => number;
   /** A vCPU ran for so long. */
   readonly account: (vcpu: VcpuId, us: number) => void;
 }
@@ -110,7 +112,7 @@ export class RunQueue {
       for (const answer of result.answers) call.answers.push(answer);
       this.settle(call, result);
     }
-    this.retryLent();
+    this.retryNews();
     this.wake();
   }
 
@@ -123,13 +125,17 @@ export class RunQueue {
     }
   }
 
-  /** A call that just ended may have lent a page, or met one that is not there: whoever waits for such news looks again. */
-  private retryLent(): void {
+  /**
+   * A call that just ended may have lent a page, or met one that is not there, or asked a GPU's mediator, or answered for it; or
+   * a GPU's job has ended: whoever waits for such news looks again.
+   */
+  retryNews(): void {
     for (const call of this.all.values()) {
       const { on, where } = call;
-      if (where === 'blocked' && on?.on === 'lend' && this.options.lendEvents(on.domid) !== on.seen) {
-        this.makeRunnable(call);
-      }
+      if (where !== 'blocked' || on === null) continue;
+      const lent = on.on === 'lend' && this.options.lendEvents(on.domid) !== on.seen;
+      const gpu = on.on === 'gpu' && this.options.gpuNews(on.gpu) !== on.seen;
+      if (lent || gpu) this.makeRunnable(call);
     }
   }
 
@@ -191,8 +197,8 @@ export class RunQueue {
     }
     call.on = on;
     call.where = 'blocked';
-    // Of lent memory there may be news since the pCPU looked: `finished` sees to that.
-    if (on.on === 'lend') return;
+    // Of lent memory or a GPU there may be news since the pCPU looked: `finished` sees to that.
+    if (on.on === 'lend' || on.on === 'gpu') return;
     if ((this.jobsDone.get(on.sbdf) ?? 0) >= on.job) this.makeRunnable(call);
   }
 

@@ -13,6 +13,8 @@ const at = {
   idle: 2,
   stop: 3,
   consoleSequence: 4,
+  /** Somebody looks at what the threads do. */
+  watched: 5,
 } as const;
 
 const own = {
@@ -57,6 +59,10 @@ export class SharedWords {
   publishLoad(waiting: number, idle: number): void {
     Atomics.store(this.words, at.waiting, waiting);
     Atomics.store(this.words, at.idle, idle);
+  }
+
+  watch(on: boolean): void {
+    Atomics.store(this.words, at.watched, on ? 1 : 0);
   }
 
   /** Asks every thread to park. Answers the generation to wait for. */
@@ -110,6 +116,10 @@ export class SharedWords {
 
   get parkRequested(): boolean {
     return (Atomics.load(this.words, at.parkRequest) & 1) === 1;
+  }
+
+  get watched(): boolean {
+    return this.words[at.watched] !== 0;
   }
 
   get stopped(): boolean {

@@ -10,6 +10,7 @@ import { StreamWriter } from '#wire/streams';
 import { HYPERVISOR_CONFIG, type HypervisorConfig } from './config.ts';
 import { ConsoleService } from './console.service.ts';
 import type { DmaFault, JobSpan } from './dma/dma-messages.ts';
+import { Recall } from './live/recall.ts';
 import type { Reports, Span } from './pcpu/work.ts';
 import { RedisService } from './redis.service.ts';
 import type { VcpuId } from './run-queue.ts';
@@ -18,6 +19,8 @@ import { nowUs } from './thread-setup.ts';
 /** Calls of one multicall that the history spells out. */
 const HISTORY_CALLS = 16;
 const HISTORY_BYTES_MAX = 64 * 2 ** 20;
+/** Pictures are of now: few are kept, and none waits for company. */
+const LIVE = { chunkMs: 5, chunksKept: 32 };
 /** A call's arguments in the history; a scattered list of frames is cut. */
 const CALL_TEXT_MAX = 400;
 
@@ -29,6 +32,9 @@ export class TelemetryService {
   private readonly writers = new Map<StreamName, StreamWriter>();
   private readonly files = new Map<string, WriteStream>();
   private historyBytes = 0;
+  private jobSink: (jobs: readonly JobSpan[]) => void = () => {};
+  /** Who changed which gfns lately. */
+  readonly recall = new Recall();
   /** Event invariants violated so far, by name. */
   readonly violations = new Map<string, number>();
 
@@ -57,7 +63,19 @@ export class TelemetryService {
   }
 
   jobs(jobs: readonly JobSpan[]): void {
+    this.jobSink(jobs);
+    if (!this.config.record) return;
     for (const job of jobs) this.publish('trace', JSON.stringify({ kind: 'dma', ...job }));
+  }
+
+  /** `sink` is told of every job that a device finished, while the host is recorded or looked at. */
+  onJobs(sink: (jobs: readonly JobSpan[]) => void): void {
+    this.jobSink = sink;
+  }
+
+  /** A look at the host, for those who watch it. */
+  live(look: Uint8Array): void {
+    this.publish('live', look);
   }
 
   faults(faults: readonly DmaFault[]): void {
@@ -66,8 +84,9 @@ export class TelemetryService {
 
   /** One finished multicall, when recording. */
   history(who: VcpuId, seq: number, calls: readonly Call[], answers: readonly Answer[]): void {
-    if (!this.config.record) return;
     const tsUs = Math.round(nowUs());
+    this.recall.note(who, calls, answers, tsUs);
+    if (!this.config.record) return;
     const told = Math.min(calls.length, HISTORY_CALLS);
     let text = '';
     for (let i = 0; i < told; i++) {
@@ -100,10 +119,11 @@ export class TelemetryService {
     for (const line of lines) this.publish('console', line);
   }
 
-  private publish(name: StreamName, record: string): void {
+  private publish(name: StreamName, record: string | Uint8Array): void {
     let writer = this.writers.get(name);
     if (!writer) {
-      writer = new StreamWriter({ redis: this.redis.redis, hostId: this.config.hostId, name });
+      const common = { redis: this.redis.redis, hostId: this.config.hostId, name };
+      writer = new StreamWriter(name === 'live' ? { ...common, ...LIVE } : common);
       this.writers.set(name, writer);
     }
     writer.push(record);

@@ -11,6 +11,7 @@ export interface ModelThreadData {
   readonly shared: HostShared;
   readonly index: number;
   readonly words: SharedArrayBuffer;
+  readonly lockLog: SharedArrayBuffer;
   readonly plan: FaultPlan;
   readonly record: boolean;
 }
@@ -34,7 +35,7 @@ export function runModelThread(
   const data = workerData as ModelThreadData; // handed over by ThreadPoolService, which alone starts these threads
   const words = new SharedWords(data.words);
   const reports = new ReportBuffer(words);
-  const host = attachThread(data.shared, cpuOf(data), data.plan, reports);
+  const host = attachThread(data.shared, cpuOf(data), data.plan, reports, data.lockLog);
   try {
     loop({ host, index: data.index, words, reports, port, record: data.record }).run();
   } catch (error) {

@@ -42,6 +42,7 @@ export class ThreadPoolService {
       later: (flush) => setImmediate(flush),
       publishLoad: (waiting, idle) => host.words.publishLoad(waiting, idle),
       lendEvents: (domid) => host.lendEvents(domid),
+      gpuNews: (gpu) => host.gpuNews(gpu),
       account: (vcpu, us) => host.account(vcpu, us),
     });
   }
@@ -49,9 +50,9 @@ export class ThreadPoolService {
   /** Settles when all threads run. */
   async start(): Promise<void> {
     const { pcpus, dmaThreads } = this.config.host;
-    const { shared, wordsBuffer } = this.host;
+    const { shared, wordsBuffer, lockLog } = this.host;
     const { faultPlan: plan, record } = this.config;
-    const common = { shared, words: wordsBuffer, plan, record };
+    const common = { shared, words: wordsBuffer, lockLog, plan, record };
     for (let cpu = 0; cpu < pcpus; cpu++) {
       const data: ModelThreadData = { ...common, index: cpu };
       this.spawn('pcpu/pcpu-thread', data, `CPU ${cpu}`, (message: FromPcpu) => this.fromPcpu(cpu, message));
@@ -107,6 +108,7 @@ export class ThreadPoolService {
     if (message.jobs) this.telemetry.jobs(message.jobs);
     if (message.faults) this.telemetry.faults(message.faults);
     if (message.panic) this.died(`DMA thread ${thread}`, message.panic.text, message.panic.stack);
+    if (message.gpuNews) this.runQueue.retryNews();
     for (const { sbdf, job } of message.finished ?? []) this.runQueue.deviceDone(sbdf, job);
   }
 }

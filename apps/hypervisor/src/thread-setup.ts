@@ -1,7 +1,8 @@
 // What every thread that touches the model does first: choose its seam, attach to the host, collect what the model reports.
 // Shared by the pCPU and the DMA threads; knows neither.
-import { Host, type HostShared, type Violation } from '#model/host';
+import { cpuCount, Host, type HostShared, type Violation } from '#model/host';
 import type { FaultPlan } from '#model/shared-memory/fault-plan';
+import { LockLog } from '#model/shared-memory/lock-log';
 import type { LockTable } from '#model/shared-memory/lock-table';
 import { installSeam } from '#model/shared-memory/step';
 import { faultSeam } from '#wire/fault-seam';
@@ -52,7 +53,13 @@ export class ReportBuffer {
 }
 
 /** Attaches this thread as `cpu`. The fault plan, if any part of it is for this thread, becomes its seam for good. */
-export function attachThread(shared: HostShared, cpu: number, plan: FaultPlan, reports: ReportBuffer): Host {
+export function attachThread(
+  shared: HostShared,
+  cpu: number,
+  plan: FaultPlan,
+  reports: ReportBuffer,
+  lockLog: SharedArrayBuffer,
+): Host {
   let table: LockTable | null = null;
   installSeam(faultSeam(plan, { process: 'hypervisor', cpu, extendWatchdog: (ms) => table?.extendWatchdog(ms) }));
   const host = new Host(shared, cpu, {
@@ -60,5 +67,6 @@ export function attachThread(shared: HostShared, cpu: number, plan: FaultPlan, r
     violation: (v) => reports.violation(v),
   });
   table = host.lockTable;
+  table.log = new LockLog(lockLog, cpuCount(shared.config), cpu, nowUs);
   return host;
 }

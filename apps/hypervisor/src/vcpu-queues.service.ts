@@ -16,11 +16,13 @@ import {
 import type { Answers } from '#wire/answer-codec';
 import { DomainBudget } from '#wire/domain-budget';
 import { newEpoch } from '#wire/epoch';
+import type { LiveDomain } from '#wire/live';
 import type { Envelope } from '#wire/messages';
 import { startVcpuWorker, type VcpuCounters, type VcpuIdentity, type VcpuWorker } from '#wire/vcpu-worker';
 import { HYPERVISOR_CONFIG, type HypervisorConfig } from './config.ts';
 import { ConsoleService } from './console.service.ts';
 import { HostService } from './host.service.ts';
+import { Durations } from './live/durations.ts';
 import { RedisService } from './redis.service.ts';
 import { DomainGone } from './run-queue.ts';
 import { TelemetryService } from './telemetry.service.ts';
@@ -68,6 +70,9 @@ export class VcpuQueuesService {
   private readonly ended = noCounters();
   private reconciling: Promise<void> = Promise.resolve();
   private onChange: () => void = () => {};
+  private timed = false;
+  /** How long multicalls took from their arrival to their answer since somebody asked, by domain. */
+  private readonly times = new Map<string, Durations>();
 
   constructor(
     @Inject(HYPERVISOR_CONFIG) config: HypervisorConfig,
@@ -103,6 +108,33 @@ export class VcpuQueuesService {
   domain(domid: number): Pick<DomainQueues, 'incarnation' | 'vcpus' | 'credentials'> | null {
     const d = this.host.host.domain(domid);
     return (d && this.open.get(`${domid}/${d.r.incarnation}`)) ?? null;
+  }
+
+  /** Whether to time multicalls: somebody looks. */
+  timing(on: boolean): void {
+    this.timed = on;
+    this.times.clear();
+  }
+
+  /** A domain's multicalls since the start; their times since the last question. */
+  figures(domid: number, incarnation: number): Pick<LiveDomain, 'jobs' | 'calls' | 'serviceUs'> {
+    const key = `${domid}/${incarnation}`;
+    const sum = noCounters();
+    for (const { counters } of this.open.get(key)?.workers ?? []) addCounters(sum, counters);
+    const times = this.times.get(key);
+    const serviceUs = { n: times?.n ?? 0, p50: times?.percentile(0.5) ?? 0, p99: times?.percentile(0.99) ?? 0 };
+    times?.clear();
+    return { jobs: sum.jobs, calls: sum.calls, serviceUs };
+  }
+
+  private timeOf({ domid, incarnation }: VcpuIdentity, us: number): void {
+    const key = `${domid}/${incarnation}`;
+    let times = this.times.get(key);
+    if (!times) {
+      times = new Durations();
+      this.times.set(key, times);
+    }
+    times.add(us);
   }
 
   /** Of all vCPU queues since the start. */
@@ -188,6 +220,7 @@ export class VcpuQueuesService {
 
   /** One multicall of a vCPU. */
   private async answer({ seq, calls }: Envelope, who: VcpuIdentity): Promise<Answers> {
+    const began = this.timed ? performance.now() : 0;
     const answers = calls.some(({ op }) => op === 'readconsole')
       ? await this.withConsole(who, calls)
       : await this.pool.runQueue.submit(who, calls);
@@ -198,6 +231,7 @@ export class VcpuQueuesService {
       this.onChange();
     }
     this.telemetry.history(who, seq, calls, answers);
+    if (began > 0) this.timeOf(who, (performance.now() - began) * 1000);
     return answers;
   }
 

@@ -167,6 +167,18 @@ export const callTable = {
   },
   device_wait: { sbdf: u32, job: safe },
   device_reset: { sbdf: u32 },
+  gpu_table_write: { device: u32, entries: records(LIST_MAX, { gfn: frame, index: u32, frame, bits: u32 }) },
+  gpu_request: {
+    device: u32,
+    kind: oneOf('create-root', 'destroy-root', 'submit', 'tlb-invalidate', 'ballooned'),
+    a: u32,
+    b: frame,
+  },
+  gpu_job_start: { device: u32, root: frame, page: frame, pages: frame, write: flag, tag: u32, passes: frame },
+  gpu_job_wait: { device: u32, stop: flag },
+  gpu_attach: { device: u32, domid, mappable: frame, unmappable: frame },
+  gpu_detach: { device: u32, domid },
+  gpu_serve: { device: u32, wait: flag },
 } as const satisfies CallTable;
 
 /** One operation's columns, as the codec walks them. */

@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import type { GuestCommand, GuestEventName, GuestEvents, GuestSpec, WorkloadSpec } from '#model/guest/guest-spec';
+import { activityOrderSchema, activitySchema, sharingSchema } from './activity-messages.ts';
 import type { ControlProtocol } from './control.ts';
 import { guestQueue } from './names.ts';
 
@@ -64,6 +65,16 @@ export const workloadSchema = schemaOf<WorkloadSpec>()(
       verifyEvery: count,
     }),
     z.object({ ...workloadBase, kind: z.literal('usb'), device: count, framesPerSecond: z.number().min(0) }),
+    z.object({
+      ...workloadBase,
+      kind: z.literal('vgpu'),
+      device: count,
+      firstGfn: frame,
+      pagesGfn: frame.nullable(),
+      frames: z.int().min(1).max(512),
+    }),
+    z.object({ ...workloadBase, kind: z.literal('mediator'), device: count }),
+    z.object({ ...workloadBase, kind: z.literal('activity'), spec: activitySchema }),
   ]),
 );
 
@@ -91,6 +102,7 @@ export const guestSpecSchema = schemaOf<GuestSpec>()(
       bootTimeoutMs: count,
     }),
     foreignMapPlace: z.enum(['ballooned-hole', 'top-of-ram']),
+    sharing: sharingSchema.optional(),
     workloads: z.array(workloadSchema).max(64),
     pci: z
       .array(
@@ -134,6 +146,18 @@ export const guestCommandSchema = schemaOf<GuestCommand>()(
       attempts: count,
     }),
     z.object({ do: z.literal('bar-io'), id: z.string(), device: count, bar: count, attempts: count.max(65_536) }),
+    z.object({
+      do: z.literal('gpu'),
+      id: z.string(),
+      device: count,
+      act: z.discriminatedUnion('what', [
+        z.object({ what: z.enum(['render', 'balloon', 'remap', 'run', 'halt']), attempts: count }),
+        z.object({ what: z.literal('attach'), domid, mappable: count, unmappable: count }),
+        z.object({ what: z.literal('detach'), domid }),
+        z.object({ what: z.enum(['reuse', 'release']), attempts: count, firstBfn: frame, running: z.boolean() }),
+      ]),
+    }),
+    z.object({ do: z.literal('activity'), id: z.string(), order: activityOrderSchema }),
     z.object({ do: z.literal('shutdown'), reason: count }),
   ]),
 );

@@ -52,7 +52,12 @@ export const xenstoreWatchKey = (hostId: string, domid: number, writer: Xenstore
 
 export const epochKey = (hostId: string): string => `${hostPrefix(hostId)}:epoch`;
 
-export const streamNames = ['trace', 'faults', 'history', 'console', 'guest'] as const;
+/** Which processes the launcher started, by name. */
+export const processesKey = (hostId: string): string => `${hostPrefix(hostId)}:processes`;
+/** What the dashboard keeps for browsers that come back. */
+export const dashboardKey = (hostId: string, what: string): string => `${hostPrefix(hostId)}:dashboard:${what}`;
+
+export const streamNames = ['trace', 'faults', 'history', 'console', 'guest', 'live'] as const;
 export type StreamName = (typeof streamNames)[number];
 export const streamKey = (hostId: string, name: StreamName): string => `${hostPrefix(hostId)}:stream:${name}`;
 

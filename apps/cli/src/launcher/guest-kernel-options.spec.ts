@@ -28,6 +28,12 @@ describe('what a guest’s kernel is told', () => {
     expect(withImpliedDrivers([named], [gpu, gpu])).toEqual([named]);
   });
 
+  it('an activity is a task of the boot, named as it is written', () => {
+    const lender = { run: 'lender', window: 0x100000, pages: 4 } as const;
+    const { workloads } = kernelOptions([{ run: 'boot-touch', mb: 4 }, lender], { gpuBursts: new Map() });
+    expect(workloads).toEqual([{ id: 'lender', kind: 'activity', spec: lender }]);
+  });
+
   it('a workload is stopped by the id it was started with', () => {
     const nic = { run: 'nic', device: sbdf(0, 3, 0, 0), ringFrames: 8, rate: 'max' } as const;
     expect(workloadId(nic)).toBe('nic-0000:03:00.0');

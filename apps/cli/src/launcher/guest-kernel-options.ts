@@ -1,5 +1,6 @@
 // From a scenario's workloads to what a guest's kernel is told: drivers with their buffers, memory loops, the balloon. Owns the
 // ids of workloads (by which they are stopped) and the numbers a scenario leaves out; the kernels themselves are the model's.
+import { isActivity } from '#formats/activity-forms';
 import type { Rate, Workload, WorkloadName } from '#formats/scenario';
 import { formatSbdf, type Sbdf } from '#model/frames/addresses';
 import type { WorkloadSpec } from '#model/guest/guest-spec';
@@ -33,6 +34,7 @@ const framesPerSecond = (rate: Rate, framesPerUnit = 1): number => (rate === 'ma
 /** null: not a task of the kernel, but how it boots. */
 export function workloadSpec(workload: Workload, needs: KernelNeeds): WorkloadSpec | null {
   const id = workloadId(workload);
+  if (isActivity(workload)) return { id, kind: 'activity', spec: workload };
   switch (workload.run) {
     case 'boot-touch':
     case 'balloon':
@@ -71,6 +73,17 @@ export function workloadSpec(workload: Workload, needs: KernelNeeds): WorkloadSp
       };
     case 'usb':
       return { id, kind: 'usb', device: workload.device, framesPerSecond: workload.rate };
+    case 'vgpu':
+      return {
+        id,
+        kind: 'vgpu',
+        device: workload.device,
+        firstGfn: workload.firstGfn,
+        pagesGfn: workload.pagesGfn,
+        frames: workload.frames,
+      };
+    case 'mediator':
+      return { id, kind: 'mediator', device: workload.device };
     default:
       return workload satisfies never;
   }
@@ -92,6 +105,12 @@ export function withImpliedDrivers(workloads: readonly Workload[], devices: Iter
   );
   // Drivers load first: they take their buffers before programs fill the memory.
   return [...implied, ...workloads];
+}
+
+/** Each mediator sleeps in Xen on a vCPU of its own, from the last one down: the first is the balloon's. */
+export function withMediatorsPinned(workloads: readonly WorkloadSpec[], vcpus: number): WorkloadSpec[] {
+  let next = vcpus;
+  return workloads.map((spec) => (spec.kind === 'mediator' ? { ...spec, vcpu: --next } : spec));
 }
 
 export function kernelOptions(workloads: readonly Workload[], needs: KernelNeeds): KernelOptions {

@@ -14,9 +14,10 @@ import { type GuestReply, type GuestRequest, guestControl } from '#wire/guest-me
 import { type HvReply, type HvRequest, hvControl } from '#wire/hv-messages';
 import type { XlReply, XlRequest } from '#wire/messages';
 import { hostKeyPattern } from '#wire/names';
+import { writeRoster } from '#wire/process-roster';
 import { type RedisServer, startRedisServer } from '#wire/redis-server';
 import { CommandError, EXIT_UNKNOWN } from '../exit-codes.ts';
-import { appEntry } from '../repository.ts';
+import { type AppName, appEntry } from '../repository.ts';
 import { dom0Spec, type HostPlan } from './host-plan.ts';
 import { registerHost, registryFile, unregisterHost } from './host-registry.ts';
 import { type HostProcess, ProcessGroup, type ProcessSpec } from './process-group.ts';
@@ -46,6 +47,15 @@ export class HostGone extends CommandError {
 /** Asked about something that is not there (any more). */
 export class HostRefused extends Error {
   override readonly name = 'HostRefused';
+}
+
+export interface DashboardOptions {
+  /** 0: any free one. */
+  readonly port: number;
+  /** Address; by default loopback. */
+  readonly bind?: string;
+  /** What changing the host needs. */
+  readonly token: string;
 }
 
 export interface HostInstanceOptions {
@@ -88,6 +98,8 @@ export class HostInstance {
   #onRestart: ((text: string) => void) | null = null;
   readonly #restarts: number[] = [];
   #agentCount = 0;
+  /** How often a process of a name was started. */
+  readonly #starts = new Map<string, number>();
   #hv: ControlClient<HvRequest, HvReply> | null = null;
   #xl: ControlClient<XlRequest, XlReply> | null = null;
   readonly #commands = new Map<number, Promise<ControlClient<GuestRequest, GuestReply>>>();
@@ -180,6 +192,31 @@ export class HostInstance {
   /** From now on a toolstack that dies is replaced, and `say` is told. */
   superviseToolstack(say: (text: string) => void): void {
     this.#onRestart = say;
+  }
+
+  /**
+   * Starts the dashboard. Settles with the address of its page, once it serves; rejects with what it said. The host does not depend
+   * on it: one that dies is started anew at the same address, unless it dies again and again.
+   */
+  async startDashboard({ port, bind, token }: DashboardOptions): Promise<string> {
+    const env = {
+      HOSTLOOM_DASHBOARD_PORT: String(port),
+      ...(bind === undefined ? {} : { HOSTLOOM_DASHBOARD_BIND: bind }),
+      HOSTLOOM_TOKEN: token,
+    };
+    const dashboard = this.#spawn('dashboard', env);
+    await dashboard.ready;
+    const url = /listens at (http:\/\/\S+)/.exec(dashboard.lastWords)?.[1];
+    if (url === undefined) throw new Error(`the dashboard does not say where it listens: ${dashboard.lastWords}`);
+    void dashboard.exited.then(() =>
+      this.#restartDashboard({ port: Number(new URL(url).port), token, ...(bind === undefined ? {} : { bind }) }),
+    );
+    return url;
+  }
+
+  #restartDashboard(options: DashboardOptions): void {
+    if (this.#stopping !== null || (this.#starts.get('dashboard') ?? 0) > RESTARTS_MAX) return;
+    this.startDashboard(options).catch((error: Error) => this.#onRestart?.(`the dashboard ended: ${error.message}`));
   }
 
   get hypervisorPid(): number {
@@ -301,20 +338,18 @@ export class HostInstance {
     return agent;
   }
 
-  #spawn(
-    app: 'hypervisor' | 'toolstack' | 'guest-agent',
-    env: Record<string, string>,
-    name: string = app,
-  ): HostProcess {
+  #spawn(app: AppName, env: Record<string, string>, name: string = app): HostProcess {
     const spec: ProcessSpec = {
       name,
       entry: appEntry(app),
-      env: { ...this.#environment, ...env },
+      // The token is the dashboard's alone; what an operator set for it reaches no guest's process.
+      env: { ...this.#environment, HOSTLOOM_TOKEN: '', ...env },
       logFile: join(this.logDir, `${name}.log`),
     };
     mkdirSync(this.logDir, { recursive: true });
     const child = this.#group.start(spec);
-    if (app !== 'guest-agent')
+    this.#enroll(child);
+    if (app === 'hypervisor' || app === 'toolstack')
       void child.exited.then(({ code, signal, unexpected }) => {
         if (!unexpected) return;
         const how = signal ? `was ended by ${signal}` : `ended with status ${code}`;
@@ -327,6 +362,19 @@ export class HostInstance {
         );
       });
     return child;
+  }
+
+  /** The list of processes that the dashboard shows. */
+  #enroll(child: HostProcess): void {
+    const { name, pid } = child;
+    const starts = (this.#starts.get(name) ?? 0) + 1;
+    this.#starts.set(name, starts);
+    const entry = { pid, startedAtMs: Date.now(), starts };
+    if (this.#redis) writeRoster(this.#redis, this.hostId, name, { ...entry, ended: null });
+    void child.exited.then(({ code, signal }) => {
+      if (this.#stopping !== null || !this.#redis) return;
+      writeRoster(this.#redis, this.hostId, name, { ...entry, ended: signal ? `by ${signal}` : `status ${code}` });
+    });
   }
 
   async #placeDom0(): Promise<void> {

@@ -3,13 +3,14 @@
 import { availableParallelism } from 'node:os';
 import { type HostConfigOptions, hostConfig } from '#formats/host-config';
 import type { HostDescription } from '#formats/host-file';
-import type { Policies } from '#formats/policies';
+import { modelPolicies, type Policies } from '#formats/policies';
 import type { Twin, Workload } from '#formats/scenario';
+import { sharingOf } from '#model/guest/activity/spec';
 import type { GuestSpec } from '#model/guest/guest-spec';
 import { defaultBalloon } from '#model/guest/guest-spec';
 import type { HostConfig } from '#model/host-config';
 import type { FaultPlan } from '#model/shared-memory/fault-plan';
-import { kernelOptions } from './guest-kernel-options.ts';
+import { kernelOptions, withMediatorsPinned } from './guest-kernel-options.ts';
 
 /** pCPU threads beyond the cores of this machine only wait for each other. */
 const MIN_PCPUS = 2;
@@ -101,7 +102,8 @@ export function dom0Spec(plan: HostPlan, domid: number): GuestSpec {
       order: plan.policies['balloon.order'],
     },
     foreignMapPlace: plan.policies['foreign-map.place'],
-    workloads: kernel.workloads ?? [],
+    sharing: sharingOf(modelPolicies(plan.policies)),
+    workloads: withMediatorsPinned(kernel.workloads ?? [], vcpus),
     timeScale: plan.timeScale,
   };
 }

@@ -1,6 +1,7 @@
 // One DMA thread: runs the bursts of its devices for as long as there are jobs, parks between bursts, and says which jobs are
 // done. It holds no lock, and no transaction is open between bursts. What a transaction is, is the model's.
-import { DeviceEngine } from '#model/device/device-engine';
+import { DeviceEngine, type EngineHooks } from '#model/device/device-engine';
+import { GpuRunner } from '#model/gpu/gpu-runner';
 import type { Host } from '#model/host';
 import type { SharedWords } from '../shared-words.ts';
 import { nowUs, type ReportBuffer } from '../thread-setup.ts';
@@ -21,11 +22,13 @@ export class DmaLoop {
   private readonly record: boolean;
   private readonly thread: number;
   private readonly engine: DeviceEngine;
+  private readonly gpus: GpuRunner;
   /** When the job that a device of this thread works on was first seen, µs; 0 = none. */
   private readonly startedUs = new Map<number, number>();
   private finished: FinishedJob[] = [];
   private jobs: JobSpan[] = [];
   private faults: DmaFault[] = [];
+  private gpuNews = false;
   private flushedAt = 0;
 
   constructor(
@@ -42,12 +45,16 @@ export class DmaLoop {
     this.reports = reports;
     this.post = post;
     this.record = record;
-    this.engine = new DeviceEngine(host, thread, {
+    const hooks: EngineHooks = {
       onDone: (sbdf, job) => this.done(sbdf, job),
       onFault: (fault) => {
         if (this.faults.length < FAULTS_MAX) this.faults.push({ tsUs: nowUs(), ...fault });
       },
       now: () => performance.now(),
+    };
+    this.engine = new DeviceEngine(host, thread, hooks);
+    this.gpus = new GpuRunner(host, thread, hooks, () => {
+      this.gpuNews = true;
     });
     for (const [device, { sbdf }] of host.config.devices.entries()) {
       if (host.devices.threadOf(device) === thread) this.startedUs.set(sbdf, 0);
@@ -65,11 +72,15 @@ export class DmaLoop {
         this.words.park(this.host.config.pcpus + this.thread);
         continue;
       }
-      if (this.record) this.noteStarts();
-      const busy = this.engine.runBurst(BURST);
-      if (!busy || this.finished.length > 0 || performance.now() - this.flushedAt > FLUSH_MS) this.flush();
+      if (this.record || this.words.watched) this.noteStarts();
+      const devicesBusy = this.engine.runBurst(BURST);
+      const gpuRestMs = this.gpus.runBurst(BURST);
+      const busy = devicesBusy || gpuRestMs === 0;
+      if (!busy || this.finished.length > 0 || this.gpuNews || performance.now() - this.flushedAt > FLUSH_MS)
+        this.flush();
       // A submission, a reset and a park request all ring; what came before `seen` was read has been looked at.
-      if (!busy && !this.words.parkRequested && !this.words.stopped) Atomics.wait(doorbells, this.thread, seen);
+      if (!busy && !this.words.parkRequested && !this.words.stopped)
+        Atomics.wait(doorbells, this.thread, seen, gpuRestMs);
     }
     this.flush();
   }
@@ -83,7 +94,7 @@ export class DmaLoop {
 
   private done(sbdf: number, job: number): void {
     this.finished.push({ sbdf, job });
-    if (!this.record) return;
+    if (!this.record && !this.words.watched) return;
     const { devices } = this.host;
     const { completed, faults } = devices.result(devices.indexOf(sbdf), job);
     const now = nowUs();
@@ -95,15 +106,18 @@ export class DmaLoop {
   private flush(): void {
     this.flushedAt = performance.now();
     const { finished, jobs, faults } = this;
-    if (finished.length + jobs.length + faults.length === 0 && this.reports.empty) return;
+    const { gpuNews } = this;
+    if (finished.length + jobs.length + faults.length === 0 && !gpuNews && this.reports.empty) return;
     this.post({
       ...(finished.length ? { finished } : {}),
       ...(jobs.length ? { jobs } : {}),
       ...(faults.length ? { faults } : {}),
+      ...(gpuNews ? { gpuNews } : {}),
       ...this.reports.take(),
     });
     this.finished = [];
     this.jobs = [];
     this.faults = [];
+    this.gpuNews = false;
   }
 }

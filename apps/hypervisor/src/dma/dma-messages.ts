@@ -25,5 +25,7 @@ export type FromDma = Reports & {
   readonly finished?: readonly FinishedJob[];
   readonly jobs?: readonly JobSpan[];
   readonly faults?: readonly DmaFault[];
+  /** A job of a shared GPU has ended. */
+  readonly gpuNews?: true;
   readonly panic?: { readonly text: string; readonly stack: string };
 };

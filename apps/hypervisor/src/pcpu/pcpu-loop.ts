@@ -11,6 +11,8 @@ import type { Answer, Call } from '#model/hypercall/calls';
 import type { Caller, ContinuationState } from '#model/hypercall/continuation';
 import { runCall } from '#model/hypercall/dispatch';
 import { runQueuedFrees } from '#model/iommu/iommu';
+import { lockEvent } from '#model/shared-memory/lock-log';
+import { runNumber } from '../live/run-number.ts';
 import type { SharedWords } from '../shared-words.ts';
 import { nowUs, type ReportBuffer } from '../thread-setup.ts';
 import {
@@ -168,7 +170,10 @@ export class PcpuLoop {
   private slice(work: Work): void {
     const started = performance.now();
     const before = work.answers.length;
+    const { log } = this.host.lockTable;
+    if (log?.on) log.note(lockEvent.run, runNumber(work.item.calls[before]?.op, work.item.domid));
     const end = this.runCalls(work);
+    if (log?.on) log.note(lockEvent.idle, 0);
     const us = (performance.now() - started) * 1000;
     work.us += us;
     if (this.record) this.span(work, before, us);

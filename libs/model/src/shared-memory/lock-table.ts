@@ -1,6 +1,7 @@
 // Storage of all locks, and what is common to them: the held-lock stacks of all CPUs (so that a panic can name the holder's
 // locks), the level check, the watchdog and the sampled profile. How a lock is taken is in mutex.ts and rwlock.ts.
 
+import { type LockLog, lockEvent } from './lock-log.ts';
 import { inXenLockProfile, type LockName, lockLevel } from './lock-order.ts';
 import { PanicCell } from './panic.ts';
 import { nowNs, park } from './step.ts';
@@ -59,8 +60,12 @@ export class LockTable {
   /** Current level of this thread (Xen's per-CPU mm lock level). */
   level = 0;
   readonly cpu: number;
+  /** How long a wait sleeps before it looks again, unless it is woken. */
+  protected readonly sliceMs: number = SLICE_MS;
   readonly panicCell: PanicCell;
   private readonly declarations: readonly LockDeclaration[];
+  /** What this CPU does, for those who look; null: nobody can. Set when the thread attaches. */
+  log: LockLog | null = null;
   /** Fair reader/writer locks; all others are mutexes. */
   private readonly fair = new Set<number>();
 
@@ -115,6 +120,7 @@ export class LockTable {
   }
 
   pop(lock: number): void {
+    if (this.log !== null) this.log.note(lockEvent.freed, lock);
     const base = this.cpu * HELD_WORDS;
     const depth = this.held[base] as number;
     for (let i = depth; i >= 1; i--) {
@@ -145,6 +151,11 @@ export class LockTable {
     return words.buffer === this.words.buffer && words.byteOffset === this.words.byteOffset
       ? Math.floor(index / LOCK_WORDS)
       : -1;
+  }
+
+  /** All words of a lock, its state first. */
+  wordsOf(lock: number): Int32Array<SharedArrayBuffer> {
+    return this.words.subarray(this.base(lock), this.base(lock) + LOCK_WORDS);
   }
 
   /** CPUs that hold it; several for readers. */
@@ -185,10 +196,10 @@ export class LockTable {
       if (ready()) return;
       this.panicCell.check();
       const before = nowNs();
-      park(words, index, seen, SLICE_MS);
+      park(words, index, seen, this.sliceMs);
       // Woken early is no time; without a clock (explore) a slice is counted only through the scheduler's own limit.
       const elapsed = nowNs() - before;
-      if (elapsed >= SLICE_MS * 0.9e6) waited += SLICE_MS;
+      if (elapsed >= this.sliceMs * 0.9e6) waited += this.sliceMs;
       if (waited > WATCHDOG_MS + Atomics.load(this.stalls, 0) - stallsAtStart) {
         this.panicCell.panic(
           `watchdog: cpu${this.cpu} waited ${waited} ms for ${what()}; it holds ${this.describeHeld(this.cpu)}`,
@@ -206,6 +217,7 @@ export class LockTable {
 
   /** Start of a hold: 0 when this one is not sampled. Call with the lock held. */
   acquired(lock: number): number {
+    if (this.log !== null) this.log.note(lockEvent.taken, lock);
     const base = this.base(lock);
     this.words[base + lockWord.lockCount] = (this.words[base + lockWord.lockCount] as number) + 1;
     return ++this.acquisitions % SAMPLE === 0 ? nowNs() : 0;
@@ -215,6 +227,11 @@ export class LockTable {
   releasing(lock: number, since: number): void {
     if (since !== 0)
       this.doubles[lock * LOCK_DOUBLES] = (this.doubles[lock * LOCK_DOUBLES] as number) + (nowNs() - since) * SAMPLE;
+  }
+
+  /** The calling CPU does not get it at once. */
+  waiting(lock: number): void {
+    if (this.log !== null) this.log.note(lockEvent.wait, lock);
   }
 
   /** Reader/writer locks may race here between readers: a profile, not an account. */

@@ -60,6 +60,7 @@ export class Mutex {
   private lockSlow(): void {
     const { table, base } = this;
     const since = nowNs();
+    table.waiting(this.lockId);
     for (let i = 0; i < SPINS; i++) {
       if (Atomics.load(table.words, base) === 0 && Atomics.compareExchange(table.words, base, 0, 1) === 0) {
         table.blocked(this.lockId, since);

@@ -128,6 +128,7 @@ export class RwLock {
   private writeSlow(): void {
     const { table, base } = this;
     const since = nowNs();
+    table.waiting(this.lockId);
     Atomics.add(table.words, base + lockWord.writersWaiting, 1);
     if (!this.spin(() => this.tryWrite())) {
       table.waitUntil(
@@ -144,6 +145,7 @@ export class RwLock {
   private readSlow(): void {
     const { table, base } = this;
     const since = nowNs();
+    table.waiting(this.lockId);
     Atomics.add(table.words, base + lockWord.readersWaiting, 1);
     if (!this.spin(() => this.tryRead(true))) {
       table.waitUntil(
