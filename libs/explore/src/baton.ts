@@ -4,16 +4,27 @@
 //
 // Where no switch happens no thread is woken: a choice is a few loads. A switch is one store, one futex wake and one wait.
 
-import type { LockTable } from '#model/shared-memory/lock-table';
 import { HostPanic } from '#model/shared-memory/panic';
 import { stepKind } from '#model/shared-memory/step';
 import { actorStatus, actorWord, type Control, detailBit, endReason, RESUMED, runState, word } from './control.ts';
 import { say } from './mail.ts';
+import type { Mutator } from './mutator.ts';
+import type { Progress } from './progress.ts';
 import type { Scheduler } from './schedulers/scheduler.ts';
 
 /** Thrown through the model's code when the schedule is over for an actor that was in the middle of something. */
 export class ScheduleOver extends Error {
   override readonly name = 'ScheduleOver';
+}
+
+/** What a scheduler must know of locks: the model's table, or a paper host's. */
+export interface LockView {
+  /** Would taking it make that CPU wait, and do nothing else? */
+  wouldWait(lock: number, cpu: number): boolean;
+  /** The lock that a word belongs to, or -1. */
+  lockOfWord(words: Int32Array<SharedArrayBuffer>, index: number): number;
+  /** All words of a lock; the first is 0 while nobody has it. */
+  wordsOf(lock: number): Int32Array<SharedArrayBuffer>;
 }
 
 export interface Participant {
@@ -22,10 +33,14 @@ export interface Participant {
   readonly cpus: readonly number[];
   /** Whether each is hardware: it may be left for nothing. */
   readonly hardware: readonly boolean[];
-  readonly lockTable: LockTable;
+  readonly locks: LockView;
   readonly buffers: readonly SharedArrayBuffer[];
   /** errno of a step kind that can fail, by its number; undefined: it cannot. */
   readonly fallible: readonly (number | undefined)[];
+  /** Leaves a step out; null: not in this troupe. */
+  readonly mutator: Mutator | null;
+  /** Notices an actor that repeats a state. */
+  readonly progress: Progress;
   /** Called at each event when detail is wanted. */
   readonly describe: () => void;
 }
@@ -42,6 +57,7 @@ export class Baton {
   private readonly who: Participant;
   private readonly views: readonly Int32Array<SharedArrayBuffer>[];
   private readonly scheduler: Scheduler;
+  private readonly mutator: Mutator | null;
   /** This thread is inside its actor, and the schedule is not over. */
   private running = false;
   /** It was chosen before its first step was known. */
@@ -56,36 +72,42 @@ export class Baton {
     this.who = who;
     this.views = who.buffers.map((buffer) => new Int32Array(buffer, 0, buffer.byteLength >> 2));
     this.scheduler = scheduler;
+    this.mutator = who.mutator;
   }
 
   /** The model is about to take a step. 0, or the errno with which it fails. */
   step(kind: number, where: number): number {
     if (!this.running) return 0;
+    const { mutator } = this;
+    mutator?.leave();
+    // A lock that is left out keeps nobody away: no scheduler and no reduction may take it for one.
+    const seen = mutator?.ignoresLock(kind, where) === true ? stepKind.read : kind;
+    this.words[this.own + actorWord.kind] = seen;
+    this.control.wheres[this.me] = where;
     if (this.granted) this.granted = false;
-    else {
-      this.words[this.own + actorWord.kind] = kind;
-      this.control.wheres[this.me] = where;
-      this.choose(kind, true);
-    }
-    this.record(kind, where);
+    else this.choose(seen, true);
+    this.record(seen, where);
+    mutator?.enter(kind, where);
     const error = this.who.fallible[kind];
     if (error === undefined) return 0;
-    const seen = this.words[word.fallible] as number;
-    this.words[word.fallible] = seen + 1;
-    return seen === this.words[word.failAt] ? error : 0;
+    const count = this.words[word.fallible] as number;
+    this.words[word.fallible] = count + 1;
+    return count === this.words[word.failAt] ? error : 0;
   }
 
   /** The model waits until `words[index]` is no longer `expected`. */
   park(words: Int32Array<SharedArrayBuffer>, index: number, expected: number): void {
     if (!this.running) throw new ScheduleOver('waiting outside a schedule');
-    const { own } = this;
+    const { own, who } = this;
+    who.mutator?.leave();
     this.words[own + actorWord.waitBuffer] = this.who.buffers.indexOf(words.buffer);
     this.words[own + actorWord.waitIndex] = (words.byteOffset >> 2) + index;
     this.words[own + actorWord.waitExpected] = expected;
     this.words[own + actorWord.status] = actorStatus.blocked;
     this.choose(RESUMED, false);
     this.words[own + actorWord.status] = actorStatus.ready;
-    this.record(RESUMED, this.who.lockTable.lockOfWord(words, index));
+    this.record(RESUMED, who.locks.lockOfWord(words, index));
+    who.mutator?.enter(null, -1);
   }
 
   private canGoOn(actor: number): boolean {
@@ -97,7 +119,7 @@ export class Baton {
       case actorStatus.ready: {
         if (words[at + actorWord.kind] !== stepKind.lock) return true;
         const lock = this.control.wheres[actor] as number;
-        return !this.who.lockTable.wouldWait(lock, this.who.cpus[actor] as number);
+        return !this.who.locks.wouldWait(lock, this.who.cpus[actor] as number);
       }
       case actorStatus.blocked: {
         const view = this.views[words[at + actorWord.waitBuffer] as number] as Int32Array<SharedArrayBuffer>;
@@ -114,11 +136,22 @@ export class Baton {
     return mask;
   }
 
+  /** Of one that repeats itself, the others: it may go on when one of them has had its turn. Alone, it never will. */
+  private enabledHere(): number {
+    const enabled = this.enabled();
+    if (enabled === 0) this.abort(endReason.deadlock);
+    const index = this.words[word.events] as number;
+    if (index < this.who.progress.next || !this.who.progress.repeats(index)) return enabled;
+    const others = enabled & ~(1 << this.me);
+    if (others === 0) this.abort(endReason.noProgress);
+    this.who.progress.next = index + 1;
+    return others;
+  }
+
   /** Asks the scheduler, and comes back when it is this actor's turn. `goes`: it has a step to take now. */
   private choose(kind: number, goes: boolean): void {
     const { words, me } = this;
-    const enabled = this.enabled();
-    if (enabled === 0) this.abort(endReason.deadlock);
+    const enabled = this.enabledHere();
     const costs = goes && kind !== stepKind.yield && (enabled & (1 << me)) !== 0 && this.who.hardware[me] === false;
     const next = this.scheduler.pick(me, enabled, costs, words[word.events] as number, kind);
     if (next < 0) this.abort(endReason.givenUp);
@@ -179,7 +212,10 @@ export class Baton {
     this.granted = true;
     let whole = false;
     try {
+      this.mutator?.begin();
+      this.who.progress.begin();
       body();
+      this.mutator?.leave();
       this.running = false;
       whole = true;
       this.finish();

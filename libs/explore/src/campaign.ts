@@ -22,7 +22,7 @@ export async function campaign(
     }
     const of = [...(reports.get(message.report.variant) ?? []), message.report];
     reports.set(message.report.variant, of);
-    if (of.length === workers) onMessage({ is: 'variant', report: merged(of) });
+    if (of.length === workers) onMessage({ is: 'variant', report: mergeReports(of) });
   };
   await Promise.all(
     Array.from({ length: workers }, (_, worker) => {
@@ -36,8 +36,8 @@ export async function campaign(
 
 const shorter = (a: Counterexample, b: Counterexample): number => a.preemptions - b.preemptions || a.steps - b.steps;
 
-/** `distinct` is a lower bound then: what two of them saw may be the same. */
-function merged(reports: readonly VariantReport[]): VariantReport {
+/** Of one variant, one at least. `distinct` is a lower bound then: what two of them saw may be the same. */
+export function mergeReports(reports: readonly VariantReport[]): VariantReport {
   const first = reports[0] as VariantReport; // there is one for each worker
   const found = reports
     .flatMap(({ counterexample }) => (counterexample === null ? [] : [counterexample]))

@@ -42,8 +42,12 @@ export function findingsOf(troupe: Troupe, played: Played, trace: () => Trace, s
     findings.push({ invariant: 'noWaitForCycle', text: waitForGraph(troupe), at, actor });
   } else if (played.reason === endReason.limit) {
     findings.push({ invariant: 'callsMakeProgress', text: repetition(trace(), actor, troupe.names), at, actor });
+  } else if (played.reason === endReason.noProgress) {
+    const text = `${repetition(trace(), actor, troupe.names)}; each time everything is as it was`;
+    findings.push({ invariant: 'callsMakeProgress', text, at, actor });
   } else if (played.reason === endReason.all && states !== null) {
-    for (const { invariant, text } of states.violations()) findings.push({ invariant, text, at, actor: -1 });
+    const violations = troupe.paper === null ? states.violations() : troupe.paper.atRest();
+    for (const { invariant, text } of violations) findings.push({ invariant, text, at, actor: -1 });
   }
   return findings;
 }

@@ -3,6 +3,8 @@
 
 /** Actors of one litmus test at most. */
 export const MAX_ACTORS = 8;
+/** Arguments of one litmus test at most. */
+export const MAX_ARGUMENTS = 8;
 /** Events of one schedule at most; a schedule that is longer has not ended. */
 export const MAX_EVENTS = 32_768;
 const MAIL_BYTES = 1 << 20;
@@ -34,6 +36,14 @@ export const word = {
   detail: 15,
   /** Who gave the schedule up. */
   culprit: 16,
+  /** The step that is left out: of whom (-1: none is), which of its own, and how many words that undid. */
+  mutantActor: 17,
+  mutantStep: 18,
+  mutantEffect: 19,
+  /** A flush that was left out would have dropped something, in some schedule since this was set back. */
+  mutantFlushed: 20,
+  /** Of each of the test's arguments, which of its values: MAX_ARGUMENTS words. */
+  arguments: 21,
 } as const;
 
 /** Tell what every step changed; tell what every operation was answered. */
@@ -54,7 +64,7 @@ export const runState = { idle: 0, running: 1, aborting: 2, attach: 3 } as const
 export const actorStatus = { notStarted: 0, ready: 1, blocked: 2, finished: 3 } as const;
 
 /** Why a schedule ended before all its actors had. */
-export const endReason = { all: 0, deadlock: 1, limit: 2, thrown: 3, givenUp: 4 } as const;
+export const endReason = { all: 0, deadlock: 1, limit: 2, thrown: 3, givenUp: 4, noProgress: 5 } as const;
 
 /** Beside the model's step kinds: an actor that had waited goes on. `where`: the lock it waited for, or -1. */
 export const RESUMED = 63;

@@ -11,7 +11,7 @@ export function waitForGraph(troupe: Troupe): string {
     const at = control.actor(actor);
     const status = control.words[at + actorWord.status];
     if (status === actorStatus.finished) sentences.push(`${name} is done`);
-    else if (status === actorStatus.blocked) sentences.push(`${name} waits for ${waitedFor(troupe, at)}`);
+    else if (status === actorStatus.blocked) sentences.push(`${name} waits for ${waitedFor(troupe, actor)}`);
     else if (control.words[at + actorWord.kind] === stepKind.lock) {
       sentences.push(`${name} waits for ${holding(troupe, control.wheres[actor] as number)}`);
     }
@@ -19,8 +19,14 @@ export function waitForGraph(troupe: Troupe): string {
   return sentences.join('; ');
 }
 
-function waitedFor(troupe: Troupe, at: number): string {
-  const { control, host } = troupe;
+function waitedFor(troupe: Troupe, actor: number): string {
+  const { control, host, paper } = troupe;
+  const at = control.actor(actor);
+  if (paper !== null) {
+    const kind = control.words[at + actorWord.kind] as number;
+    const what = control.wheres[actor] as number;
+    return kind === stepKind.waitFor ? troupe.describe(kind, what).replace(/^waitFor /, '') : holding(troupe, what);
+  }
   const buffers = Object.entries(host.shared.buffers);
   const [name, buffer] = buffers[control.words[at + actorWord.waitBuffer] as number] ?? [];
   const index = control.words[at + actorWord.waitIndex] as number;
@@ -35,7 +41,12 @@ function waitedFor(troupe: Troupe, at: number): string {
   return things[name ?? ''] ?? `a word of '${name}'`;
 }
 
-function holding({ host, names, cpus }: Troupe, lock: number): string {
+function holding({ host, names, cpus, paper }: Troupe, lock: number): string {
+  if (paper !== null) {
+    const { locks } = paper.steps;
+    const who = names.filter((_, actor) => locks.heldBy(actor).includes(locks.nameOf(lock)));
+    return `${locks.nameOf(lock)}${who.length === 0 ? '' : ` held by ${who.join(' and ')}`}`;
+  }
   const holders = host.lockTable.holders(lock);
   const who = holders.map((cpu) => names[cpus.indexOf(cpu)] ?? `cpu${cpu}`);
   const held = holders.map((cpu) => host.lockTable.describeHeld(cpu));

@@ -13,6 +13,8 @@ export interface ExhaustiveOptions {
   readonly bound: number;
   readonly reduce: boolean;
   readonly playing?: Playing;
+  /** When all up to the bound are played, those with one more, for so long. */
+  readonly furtherSeconds?: number;
   /** What ends the search, once all with as few preemptions were looked at (or `more` of them). */
   readonly wanted: (finding: Finding) => boolean;
 }
@@ -20,8 +22,6 @@ export interface ExhaustiveOptions {
 export interface ExhaustiveResult {
   /** The schedule with the fewest preemptions, and of those the fewest steps, that shows what was wanted. */
   readonly shown: Shown | null;
-  /** Anything that was found, by invariant: how often. */
-  readonly counts: ReadonlyMap<string, number>;
   /** All schedules up to this many preemptions were played; -1: not even those without. */
   readonly complete: number;
   /** Schedules played when the first one showed it; 0: none did. */
@@ -39,15 +39,17 @@ export const stepsTo = (shown: Shown, wanted: (finding: Finding) => boolean): nu
 export class ExhaustiveSearch {
   private readonly player: Player;
   private readonly options: ExhaustiveOptions;
+  /** Preemptions at most. */
+  private readonly last: number;
   /** Schedules to play, by their preemptions. */
   private readonly waiting: Deviations[][] = [[[]]];
   /** Of the reduction: what has been put on the list already. */
   private readonly known = new Set<string>();
-  private readonly counts = new Map<string, number>();
 
   constructor(player: Player, options: ExhaustiveOptions) {
     this.player = player;
     this.options = options;
+    this.last = options.bound + (options.furtherSeconds === undefined ? 0 : 1);
   }
 
   run(): ExhaustiveResult {
@@ -57,12 +59,13 @@ export class ExhaustiveSearch {
     let until = Number.POSITIVE_INFINITY;
     let latest = Number.POSITIVE_INFINITY;
     let complete = -1;
-    for (let preemptions = 0; preemptions <= options.bound && shown === null; preemptions++) {
+    for (let preemptions = 0; preemptions <= this.last && shown === null; preemptions++) {
+      if (preemptions > options.bound) latest = performance.now() + (options.furtherSeconds ?? 0) * 1000;
       this.waiting[preemptions] ??= [];
       const list = this.waiting[preemptions] as Deviations[];
       for (let next = list.pop(); next !== undefined; next = list.pop()) {
         if (player.exhausted || player.schedules >= until || performance.now() > latest)
-          return { shown, counts: this.counts, complete, first };
+          return { shown, complete, first };
         const found = this.playOne(next);
         if (found === null) continue;
         if (shown === null) {
@@ -75,16 +78,16 @@ export class ExhaustiveSearch {
       // A later schedule cannot add to a list of fewer preemptions: to leave the default never gives one back.
       complete = preemptions;
     }
-    return { shown, counts: this.counts, complete, first };
+    return { shown, complete, first };
   }
 
   private playOne(deviations: Deviations): Shown | null {
     const { player, options } = this;
     const result = player.playChoices(deviations, options.playing);
-    for (const { invariant } of result.findings) this.counts.set(invariant, (this.counts.get(invariant) ?? 0) + 1);
     const trace = player.trace();
     // One that does not end has no last place to leave it at.
-    if (result.played.reason === endReason.limit) return this.shownBy(result);
+    const { reason } = result.played;
+    if (reason === endReason.limit || reason === endReason.noProgress) return this.shownBy(result);
     if (options.reduce) this.addTurns(trace, deviations);
     else this.addAll(trace, deviations);
     return this.shownBy(result);
@@ -127,7 +130,7 @@ export class ExhaustiveSearch {
 
   private add(trace: Trace, prefix: Deviations, index: number, actor: number): void {
     const cost = trace.cost(index, actor);
-    if (cost > this.options.bound) return;
+    if (cost > this.last) return;
     this.waiting[cost] ??= [];
     (this.waiting[cost] as Deviations[]).push([...prefix, deviation(index, actor)]);
   }

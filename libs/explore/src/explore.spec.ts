@@ -6,7 +6,8 @@ import { parseReplay } from './replay-string.ts';
 import { ExplorerFailed } from './session.ts';
 
 const litmusNames = readdirSync(fileURLToPath(new URL('../../../litmus/', import.meta.url)))
-  .filter((name) => name.endsWith('.ts'))
+  // One actor alone has one order.
+  .filter((name) => name.endsWith('.ts') && name !== 'hypercall-edges.ts')
   .map((name) => name.slice(0, -'.ts'.length));
 
 describe('exhaustive search', () => {
@@ -104,7 +105,7 @@ describe('what an author may get wrong', () => {
 
   it('an actor that repeats its steps for ever makes no progress', async () => {
     expect(await variant('the same steps for ever')).toBe(
-      'second repeats the same steps without an end: p2mRead, ptAlloc',
+      'second repeats the same steps without an end: p2mRead, ptAlloc; each time everything is as it was',
     );
   });
 

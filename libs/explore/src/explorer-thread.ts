@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { OperatorError } from '#formats/operator-error';
+import { benchRow } from './bench-row.ts';
 import { ActorFailed } from './checker.ts';
 import { compareSettings } from './differential.ts';
 import { faultSweep } from './fault-sweep.ts';
@@ -10,9 +11,12 @@ import type { ExplorerData, FromExplorer, Mistake } from './jobs.ts';
 import type { Litmus } from './litmus.ts';
 import { checkLitmus } from './litmus-checks.ts';
 import { loadLitmus } from './load-litmus.ts';
+import type { Mutant } from './mutants.ts';
 import { replay } from './replay.ts';
 import { ReplayStringError } from './replay-string.ts';
 import { placeIn } from './stack-place.ts';
+import { teeth } from './teeth.ts';
+import { timed } from './timed.ts';
 import { StartFailed, Troupe } from './troupe.ts';
 import { NotDeterministic, searchVariant, UnknownInvariant } from './variant-search.ts';
 import { UnexpectedAnswer } from './world.ts';
@@ -23,7 +27,10 @@ const tell = (message: FromExplorer): void => parentPort?.postMessage(message);
 
 function chosenVariants(test: Litmus, wanted: readonly string[] | null): readonly string[] {
   const all = Object.keys(test.variants);
-  if (wanted === null) return all;
+  if (wanted === null) {
+    // What is broken already has nothing to be broken.
+    return job.is === 'teeth' ? all.filter((name) => test.variants[name]?.expect.verdict === 'holds') : all;
+  }
   const unknown = wanted.find((name) => !all.includes(name));
   if (unknown !== undefined)
     throw new ReplayStringError(`${shownPath} has no variant '${unknown}'`, `it has ${all.join(', ')}`);
@@ -41,6 +48,14 @@ function work(troupe: Troupe, test: Litmus): void {
       tell({ is: 'variant', report: searchVariant(troupe, shownPath, variant, job.options) });
     } else if (job.is === 'fault-sweep') {
       tell({ is: 'swept', report: faultSweep(troupe, shownPath, variant) });
+    } else if (job.is === 'timed') {
+      tell({ is: 'timed', report: timed(troupe, variant) });
+    } else if (job.is === 'row') {
+      tell({ is: 'row', variant: benchRow(troupe, shownPath, variant, job.options) });
+    } else if (job.is === 'teeth') {
+      const { seconds, stuck } = job;
+      const begins = (mutant: Mutant): void => tell({ is: 'mutant', mutant });
+      tell({ is: 'teeth', report: teeth(troupe, shownPath, variant, { seconds, stuck, begins }) });
     } else tell({ is: 'compared', report: compareSettings(troupe, variant) });
   }
 }
@@ -49,9 +64,11 @@ async function main(): Promise<void> {
   const source = readFileSync(path, 'utf8');
   const test = await loadLitmus(path);
   checkLitmus(shownPath, source, test);
-  const { title, never } = test;
+  const { title, never, advisory = null } = test;
+  const hardware = Object.values(test.actors).filter(({ kind }) => kind === 'hardware').length;
   const actors = Object.keys(test.actors);
-  tell({ is: 'facts', facts: { title, source: test.source, never, actors, variants: Object.keys(test.variants) } });
+  const variants = Object.keys(test.variants);
+  tell({ is: 'facts', facts: { title, source: test.source, never, actors, hardware, advisory, variants } });
   const troupe = await Troupe.start(test, path, (control) => tell({ is: 'control', control }));
   try {
     work(troupe, test);

@@ -2,10 +2,10 @@
 // once to count them, then once for each, that one failing. After each everything must hold.
 import { findingsOf } from './checker.ts';
 import { endReason } from './control.ts';
+import { failedStep } from './failed-step.ts';
 import { formatReplay } from './replay-string.ts';
 import { runsOf } from './schedule.ts';
 import { StateCheck } from './state-check.ts';
-import { describeStep } from './step-names.ts';
 import { Trace } from './trace.ts';
 import type { Troupe } from './troupe.ts';
 
@@ -44,13 +44,4 @@ export function faultSweep(troupe: Troupe, path: string, variant: string): Fault
     if (played.reason === endReason.deadlock) break;
   }
   return { variant, points: whole.fallible, broken, seconds: (performance.now() - began) / 1000 };
-}
-
-function failedStep(troupe: Troupe, trace: Trace, failAt: number): string {
-  let seen = 0;
-  for (let i = 0; i < trace.length; i++) {
-    if (!troupe.fallible(trace.kind(i)) || seen++ !== failAt) continue;
-    return `${describeStep(troupe.host, trace.kind(i), trace.where(i))} of ${troupe.names[trace.actor(i)] ?? '?'}`;
-  }
-  return 'a step that was not reached';
 }

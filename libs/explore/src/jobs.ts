@@ -1,16 +1,29 @@
 // What the explorer's coordinating thread can be asked for, and what it answers: plain data between it and whoever started it.
 import type { Problem } from '#formats/operator-error';
+import type { RowOptions, RowVariant } from './bench-row.ts';
 import type { DifferentialReport } from './differential.ts';
 import type { FaultSweepReport } from './fault-sweep.ts';
+import type { Advisory } from './litmus.ts';
+import type { Mutant } from './mutants.ts';
 import type { ReplayReport } from './replay.ts';
 import type { Recorded } from './replay-string.ts';
+import type { TeethReport } from './teeth.ts';
+import type { TimedReport } from './timed.ts';
 import type { SearchOptions, VariantReport } from './variant-search.ts';
 
 export type Job =
   | { readonly is: 'search'; readonly variants: readonly string[] | null; readonly options: SearchOptions }
   | { readonly is: 'replay'; readonly recorded: Recorded }
   | { readonly is: 'fault-sweep'; readonly variants: readonly string[] | null }
-  | { readonly is: 'differential'; readonly variants: readonly string[] | null };
+  | { readonly is: 'differential'; readonly variants: readonly string[] | null }
+  | { readonly is: 'timed'; readonly variants: readonly string[] | null }
+  | { readonly is: 'row'; readonly variants: readonly string[] | null; readonly options: RowOptions }
+  | {
+      readonly is: 'teeth';
+      readonly variants: readonly string[] | null;
+      readonly seconds: number;
+      readonly stuck: readonly Mutant[];
+    };
 
 export interface ExplorerData {
   /** Absolute. */
@@ -26,6 +39,9 @@ export interface TestFacts {
   readonly source: string;
   readonly never: readonly string[];
   readonly actors: readonly string[];
+  /** How many of them are hardware. */
+  readonly hardware: number;
+  readonly advisory: Advisory | null;
   readonly variants: readonly string[];
 }
 
@@ -47,5 +63,9 @@ export type FromExplorer =
   | { readonly is: 'replayed'; readonly report: ReplayReport }
   | { readonly is: 'compared'; readonly report: DifferentialReport }
   | { readonly is: 'swept'; readonly report: FaultSweepReport }
+  | { readonly is: 'timed'; readonly report: TimedReport }
+  | { readonly is: 'row'; readonly variant: RowVariant }
+  | { readonly is: 'mutant'; readonly mutant: Mutant }
+  | { readonly is: 'teeth'; readonly report: TeethReport }
   | { readonly is: 'mistake'; readonly mistake: Mistake }
   | { readonly is: 'done' };

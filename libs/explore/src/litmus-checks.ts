@@ -2,7 +2,8 @@
 // its actors end and its verdicts hold is found by running it.
 import { closestName, OperatorError, type Problem } from '#formats/operator-error';
 import { defaultPolicies } from '#model/host-config';
-import { MAX_ACTORS } from './control.ts';
+import { MAX_ACTORS, MAX_ARGUMENTS } from './control.ts';
+import { fallibleKinds } from './fallible.ts';
 import { knownInvariants } from './invariants.ts';
 
 type Loose = Readonly<Record<string, unknown>>;
@@ -51,9 +52,31 @@ export function checkLitmus(file: string, source: string, test: unknown): void {
     checkActors(checks, test.actors, 'actors');
     checkNever(checks, test.never);
     checkVariants(checks, test);
+    checkArguments(checks, test.arguments);
+    checkFaults(checks, test.faults);
   }
   const [first, ...others] = checks.problems;
   if (first !== undefined) throw new OperatorError([first, ...others]);
+}
+
+function checkArguments(checks: Checks, given: unknown): void {
+  const entries = Object.entries(isObject(given) ? given : {});
+  if (entries.length > MAX_ARGUMENTS)
+    checks.add(`arguments: there are ${entries.length}`, `use at most ${MAX_ARGUMENTS}`, 'arguments');
+  for (const [name, values] of entries) {
+    const right = Array.isArray(values) && values.length > 0 && values.every((value) => typeof value === 'number');
+    if (!right) checks.add(`arguments.${name} has no values`, 'give it a list of numbers', name);
+  }
+}
+
+function checkFaults(checks: Checks, faults: unknown): void {
+  if (faults === undefined || faults === 'each') return;
+  const list: readonly unknown[] = Array.isArray(faults) ? faults : [faults];
+  const kinds = Object.keys(fallibleKinds);
+  for (const kind of list) {
+    if (kinds.includes(String(kind))) continue;
+    checks.add(`faults: ${String(kind)} cannot fail`, `write 'each', or some of ${kinds.join(', ')}`, String(kind));
+  }
 }
 
 function checkActors(checks: Checks, actors: unknown, where: string): void {

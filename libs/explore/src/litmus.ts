@@ -2,7 +2,9 @@
 // is the vocabulary of litmus/*.ts (docs/litmus.md); it knows nothing of schedulers and threads. `litmus()` only keeps what it
 // is given: what is wrong with a test is said by litmus-checks.ts, with its place.
 import type { ModelPolicies } from '#model/host-config';
+import type { StepKindName } from '#model/shared-memory/step';
 import type { Machine } from './machine.ts';
+import type { PaperSpec } from './paper/spec.ts';
 import type { Setup, World } from './world.ts';
 
 /** What the start hands to the actors: numbers, strings and lists of them, since each actor has a thread of its own. */
@@ -34,6 +36,20 @@ export interface Variant<N extends Names> {
   readonly expect: Expectation;
 }
 
+/** Which published bug a test is a row for, where it is one of the advisory bench (litmus/advisories). */
+export interface Advisory {
+  /** As the bench's table names it: `XSA-346a`, `PoD-M2P`, `S1b`. */
+  readonly id: string;
+  /** What it takes: an argument or a fault; several actors in some order; a switch in the middle of one. */
+  readonly kind: 'sequential' | 'order' | 'race';
+  /** Whether its actors are the model's operations or a step program below the model's grain. */
+  readonly grain: 'model' | 'steps';
+  /** Of a step program: what of reality is below the model's grain. */
+  readonly why?: string;
+  /** A sentence beneath the table. */
+  readonly note?: string;
+}
+
 export interface Litmus<N extends Names = Names> {
   /** A sentence. */
   readonly title: string;
@@ -49,6 +65,16 @@ export interface Litmus<N extends Names = Names> {
   /** Invariants of its own that its actors judge, with their meaning. */
   readonly invariants?: Readonly<Record<string, string>>;
   readonly variants: Readonly<Record<string, Variant<N>>>;
+  /**
+   * Each step that can fail does so in turn, in every variant: all kinds that can, or these. A variant then violates if it does under
+   * one of the failures (or none), and holds if it does under all.
+   */
+  readonly faults?: 'each' | readonly StepKindName[];
+  /** Values that the start and the actors ask for by name (`w.arg`): every combination is searched. */
+  readonly arguments?: Readonly<Record<string, readonly number[]>>;
+  readonly advisory?: Advisory;
+  /** Of a step program (step-program.ts). */
+  readonly paper?: PaperSpec;
 }
 
 /** A litmus test: the default export of a file in litmus/. */

@@ -11,7 +11,20 @@ import {
 
 /** What a test may change. */
 export type Machine = Partial<
-  Pick<HostConfig, 'frames' | 'tablePages' | 'units' | 'rmrrs' | 'quarantine' | 'devices' | 'ept' | 'maxDomains'>
+  Pick<
+    HostConfig,
+    | 'frames'
+    | 'tablePages'
+    | 'units'
+    | 'rmrrs'
+    | 'quarantine'
+    | 'devices'
+    | 'ept'
+    | 'maxDomains'
+    | 'grantFrames'
+    | 'busFrames'
+    | 'mediatedGpus'
+  >
 > & {
   /** Pages of dom0; 0: it has none, and tests about guests alone are faster. */
   readonly dom0Pages?: number;
@@ -58,6 +71,8 @@ export function machineConfig(
     devices: [device(GPU, 'gpu', 0x030000), device(NIC, 'nic', 0x020000)],
     rmrrs: [],
     tablePages: TABLE_PAGES,
+    grantFrames: 1,
+    maptrackFrames: 1,
     ...given,
     frames,
     policies: { ...defaultPolicies, iommuTables: 'separate', ...policies },

@@ -1,15 +1,22 @@
 // One thread's part in a variant: its actor, its view of the host, its end of the baton. Made anew for every variant; within
 // one it plays schedule after schedule.
 import { dmaCpu, Host, type HostShared, type Platform } from '#model/host';
-import { errno } from '#model/hypercall/errno';
-import { installSeam, type StepKindName, stepKind } from '#model/shared-memory/step';
+import { installSeam } from '#model/shared-memory/step';
+import { currentArguments } from './arguments.ts';
 import { Baton } from './baton.ts';
+import { cachedTranslations } from './cached.ts';
 import { actorWord, type Control, detailBit, word } from './control.ts';
+import { fallibleIn } from './fallible.ts';
 import type { Actor, Litmus, Names, Operation } from './litmus.ts';
 import { say } from './mail.ts';
+import { Mutator } from './mutator.ts';
 import { Narrator } from './narrator.ts';
+import { PaperNarrator } from './paper/narrator.ts';
+import { Steps } from './paper/steps.ts';
+import { Progress } from './progress.ts';
 import { makeScheduler, type SchedulerSpec } from './schedulers/make.ts';
 import type { Scheduler } from './schedulers/scheduler.ts';
+import { digestOf, stateParts } from './state-parts.ts';
 import { World } from './world.ts';
 
 /** Everything a thread needs for its part; structured-cloneable. */
@@ -21,21 +28,13 @@ export interface PartSpec {
   readonly control: SharedArrayBuffer;
   readonly names: Names;
   readonly scheduler: SchedulerSpec;
+  /** Memory of a step program's paper host. */
+  readonly paper: SharedArrayBuffer | null;
+  /** To compare it with, where changes are to be told. */
+  readonly paperBefore: SharedArrayBuffer | null;
+  /** Steps can be left out. */
+  readonly mutants: boolean;
 }
-
-/** The steps that can fail on real hardware or for want of memory, each with its error. */
-const fallibleKinds: Partial<Record<StepKindName, number>> = {
-  ptAlloc: errno.ENOMEM,
-  frameAlloc: errno.ENOMEM,
-  p2mWrite: errno.ENOMEM,
-  ioWrite: errno.ENOMEM,
-  ctxWrite: errno.EILSEQ,
-  refTake: errno.EINVAL,
-  deviceTlbFlush: errno.ETIMEDOUT,
-};
-/** By kind. */
-export const fallible: (number | undefined)[] = [];
-for (const [kind, error] of Object.entries(fallibleKinds)) fallible[stepKind[kind as StepKindName]] = error;
 
 let baton: Baton | null = null;
 let seamInstalled = false;
@@ -77,7 +76,9 @@ export class Part {
   private readonly cpu: number;
   private readonly control: Control;
   private readonly baton: Baton;
-  private readonly narrator: Narrator | null;
+  private readonly narrator: { tell(): void } | null;
+  private readonly test: Litmus;
+  private readonly spec: PartSpec;
   private world: World;
 
   constructor(test: Litmus, spec: PartSpec, control: Control, index: number) {
@@ -85,6 +86,8 @@ export class Part {
     const actors = actorsOf(test, spec.variant);
     const cpus = cpusOf(actors, spec.shared);
     const [, actor] = actors[index] as readonly [string, Actor<Names>]; // the coordinator counts them
+    this.test = test;
+    this.spec = spec;
     this.index = index;
     this.shared = spec.shared;
     this.names = spec.names;
@@ -93,24 +96,61 @@ export class Part {
     this.control = control;
     this.world = this.makeWorld();
     this.scheduler = makeScheduler(spec.scheduler, control, actors.length);
-    this.narrator = spec.before === null ? null : new Narrator(this.world.host, spec.before, control, cpus);
+    this.narrator = this.makeNarrator(cpus);
     this.baton = new Baton(
       control,
       {
         index,
-        cpus,
+        // The locks of a paper host know actors by their numbers.
+        cpus: spec.paper === null ? cpus : actors.map((_, actor) => actor),
         hardware: actors.map(([, { kind }]) => kind === 'hardware'),
-        lockTable: this.world.host.lockTable,
-        buffers: Object.values(spec.shared.buffers),
-        fallible,
+        locks: spec.paper === null ? this.world.host.lockTable : this.world.steps.locks,
+        buffers: [...Object.values(spec.shared.buffers), ...(spec.paper === null ? [] : [spec.paper])],
+        fallible: fallibleIn(test),
+        mutator: this.makeMutator(),
+        progress: new Progress(control, index, () => this.digest()),
         describe: () => this.tell(),
       },
       this.scheduler,
     );
   }
 
+  private makeNarrator(cpus: readonly number[]): { tell(): void } | null {
+    const { spec, control, world } = this;
+    if (spec.paperBefore !== null) return new PaperNarrator(world.steps, control, spec.paperBefore);
+    return spec.before === null ? null : new Narrator(world.host, spec.before, control, cpus);
+  }
+
+  private digest(): string {
+    const { host } = this.world;
+    return digestOf(this.spec.paper === null ? stateParts(host) : [this.world.steps.memory.stateWords]);
+  }
+
+  private makeMutator(): Mutator | null {
+    const { spec, control, index, world } = this;
+    if (!spec.mutants) return null;
+    if (spec.paper !== null) {
+      const { memory, locks } = world.steps;
+      const { steps } = world;
+      const cached = (): string =>
+        JSON.stringify([steps.lookAllIotlb(), steps.lookAllTlb(), steps.lookCachedDevices()]);
+      return new Mutator(control, { actor: index, state: [memory.stateWords], locks, cached });
+    }
+    // Counters are no state, the rings of devices are a guest's own.
+    const { locks: _, counters: __, panic: ___, devices: ____, ...state } = spec.shared.buffers;
+    const views = Object.values(state).map((buffer) => new Int32Array(buffer, 0, buffer.byteLength >> 2));
+    const { host } = world;
+    return new Mutator(control, {
+      actor: index,
+      state: views,
+      locks: host.lockTable,
+      cached: () => cachedTranslations(host),
+    });
+  }
+
   private makeWorld(): World {
-    const { control, index } = this;
+    const { control, index, test, spec } = this;
+    const args = currentArguments(test, control);
     const platform: Platform = {
       printk: (text) => {
         if ((control.get(word.detail) & detailBit.changes) !== 0)
@@ -122,7 +162,18 @@ export class Part {
     const observe = (text: string): void => {
       if ((control.get(word.detail) & detailBit.answers) !== 0) say(control, { is: 'answer', actor: index, text });
     };
-    return new World(host, this.actor.kind === 'hardware' ? this.cpu - this.shared.config.pcpus : -1, observe);
+    const steps =
+      test.paper === undefined || spec.paper === null
+        ? null
+        : new Steps({
+            spec: test.paper,
+            buffer: spec.paper,
+            actor: index,
+            violate: (invariant, text) => platform.violation({ invariant, text, evidence: {} }),
+            args,
+          });
+    const thread = this.actor.kind === 'hardware' ? this.cpu - this.shared.config.pcpus : -1;
+    return new World(host, thread, observe, { args, steps });
   }
 
   /** What the last step changed, when detail is wanted. */

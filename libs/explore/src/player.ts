@@ -20,26 +20,45 @@ export interface Limits {
   readonly seconds: number;
 }
 
-export class Player {
-  readonly troupe: Troupe;
-  /** null: state invariants are not looked at. */
-  private readonly states: StateCheck | null;
+/** What a search has played so far, over all that it was split into. */
+export class Tally {
   readonly hashes = new Set<string>();
+  /** Every invariant that was broken, in how many schedules. */
+  readonly counts = new Map<string, number>();
   schedules = 0;
   longest = 0;
+  cases = 0;
   private readonly ends: number;
   private readonly most: number;
-  private lastTrace: Trace | null = null;
 
-  constructor(troupe: Troupe, states: boolean, limits: Limits) {
-    this.troupe = troupe;
-    this.states = states ? new StateCheck(troupe.host) : null;
+  constructor(limits: Limits) {
     this.most = limits.schedules;
     this.ends = performance.now() + limits.seconds * 1000;
   }
 
   get exhausted(): boolean {
     return this.schedules >= this.most || performance.now() > this.ends;
+  }
+}
+
+export class Player {
+  readonly troupe: Troupe;
+  readonly tally: Tally;
+  /** null: state invariants are not looked at. */
+  private readonly states: StateCheck | null;
+  private lastTrace: Trace | null = null;
+
+  constructor(troupe: Troupe, states: boolean, tally: Tally) {
+    this.troupe = troupe;
+    this.states = states ? new StateCheck(troupe.host) : null;
+    this.tally = tally;
+  }
+
+  get exhausted(): boolean {
+    return this.tally.exhausted;
+  }
+  get schedules(): number {
+    return this.tally.schedules;
   }
 
   /** The trace of what was played last. */
@@ -51,10 +70,13 @@ export class Player {
   play(playing: Playing): { readonly played: Played; readonly findings: readonly Finding[] } {
     this.lastTrace = null;
     const played = this.troupe.play(playing);
-    this.schedules++;
-    this.longest = Math.max(this.longest, played.events);
-    this.hashes.add(played.hash);
-    return { played, findings: findingsOf(this.troupe, played, () => this.trace(), this.states) };
+    const { tally } = this;
+    tally.schedules++;
+    tally.longest = Math.max(tally.longest, played.events);
+    tally.hashes.add(played.hash);
+    const findings = findingsOf(this.troupe, played, () => this.trace(), this.states);
+    for (const { invariant } of findings) tally.counts.set(invariant, (tally.counts.get(invariant) ?? 0) + 1);
+    return { played, findings };
   }
 
   /** Plays what the choices say (the replay scheduler must be attached). */

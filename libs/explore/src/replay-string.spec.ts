@@ -13,6 +13,8 @@ describe('replay string', () => {
           .map((r) => r.map(([a, n]) => `${a}${n}`).join('')),
         hash: fc.stringMatching(/^[0-9a-f]{16}$/),
         failAt: fc.nat(),
+        args: fc.array(fc.nat(), { minLength: 1, maxLength: 8 }),
+        mutant: fc.record({ actor: fc.nat(7), step: fc.nat() }),
         operations: fc.array(fc.integer(), { minLength: 1, maxLength: 8 }),
       },
       { requiredKeys: ['path', 'variant', 'runs', 'hash'] },

@@ -1,7 +1,8 @@
 // A schedule as one word that can be pasted into a terminal: which test and variant, who takes how many steps, what fails, and a
 // check that the run is still the same one.
-//   hl1:litmus/shatter.ts:naive:A12B3:7f3a9c21…   and, where they are not the usual, :f3 (the fourth fallible step fails) and
-//   :o7.1 (operations of each actor, a bit each)
+//   hl1:litmus/shatter.ts:naive:A12B3:7f3a9c21…   and, where they are not the usual, :f3 (the fourth fallible step fails),
+//   :o7.1 (operations of each actor, a bit each) and :a2.0 (which value of each of the test's arguments, from 0), :m1.17 (which step
+//   of which actor is left out)
 import { parseRuns } from './schedule.ts';
 
 const VERSION = 'hl1';
@@ -15,6 +16,10 @@ export interface Recorded {
   readonly hash: string;
   readonly failAt?: number;
   readonly operations?: readonly number[];
+  /** The step that is left out (mutator.ts). */
+  readonly mutant?: { readonly actor: number; readonly step: number };
+  /** Of each of the test's arguments, which of its values. */
+  readonly args?: readonly number[];
 }
 
 /** What an operator pasted is no replay string, or of another version. */
@@ -34,10 +39,12 @@ const escaped = (text: string): string =>
     [...new TextEncoder().encode(c)].map((b) => `%${b.toString(16).padStart(2, '0')}`).join(''),
   );
 
-export function formatReplay({ path, variant, runs, hash, failAt, operations }: Recorded): string {
+export function formatReplay({ path, variant, runs, hash, failAt, operations, args = [], mutant }: Recorded): string {
   const parts = [VERSION, escaped(path), escaped(variant), runs, hash];
   if (failAt !== undefined) parts.push(`f${failAt}`);
   if (operations !== undefined) parts.push(`o${operations.map((mask) => (mask >>> 0).toString(36)).join('.')}`);
+  if (args.length > 0) parts.push(`a${args.join('.')}`);
+  if (mutant !== undefined) parts.push(`m${mutant.actor}.${mutant.step}`);
   return parts.join(':');
 }
 
@@ -56,9 +63,15 @@ export function parseReplay(text: string): Recorded {
   if (path === '' || variant === '') bad('it names no litmus test and variant');
   if (parseRuns(runs) === null) bad(`'${runs}' is no schedule`);
   if (!/^[0-9a-f]{16}$/.test(hash)) bad(`'${hash}' is no check`);
-  let [failAt, operations]: [number | undefined, number[] | undefined] = [undefined, undefined];
+  let failAt: number | undefined;
+  let mutant: { readonly actor: number; readonly step: number } | undefined;
+  let [operations, args]: [number[] | undefined, number[] | undefined] = [undefined, undefined];
   for (const part of rest) {
     if (/^f\d+$/.test(part)) failAt = Number(part.slice(1));
+    else if (/^m\d+\.\d+$/.test(part)) {
+      const [actor = 0, step = 0] = part.slice(1).split('.').map(Number);
+      mutant = { actor, step };
+    } else if (/^a\d+(\.\d+)*$/.test(part)) args = part.slice(1).split('.').map(Number);
     else if (/^o[0-9a-z]+(\.[0-9a-z]+)*$/.test(part)) {
       operations = part
         .slice(1)
@@ -73,6 +86,8 @@ export function parseReplay(text: string): Recorded {
     hash,
     ...(failAt === undefined ? {} : { failAt }),
     ...(operations === undefined ? {} : { operations }),
+    ...(args === undefined ? {} : { args }),
+    ...(mutant === undefined ? {} : { mutant }),
   };
 }
 

@@ -1,12 +1,12 @@
 // One schedule again, step by step: who took which step, what it changed, which locks were held. And whether it still is the run
 // that was written down.
+import { argumentsAt } from './arguments.ts';
 import { type Finding, findingsOf } from './checker.ts';
 import type { Said } from './mail.ts';
 import { type Recorded, ReplayStringError } from './replay-string.ts';
 import { parseRuns } from './schedule.ts';
 import { StateCheck } from './state-check.ts';
 import { describeKind } from './step-kinds.ts';
-import { describeStep } from './step-names.ts';
 import { Trace } from './trace.ts';
 import type { Troupe } from './troupe.ts';
 
@@ -49,14 +49,22 @@ export function replay(troupe: Troupe, recorded: Recorded): ReplayReport {
       `it has ${Object.keys(test.variants).join(', ')}`,
     );
   }
-  troupe.attach(recorded.variant, { kind: 'replay' }, { detail: true });
+  const places = recorded.args ?? [];
+  if (argumentsAt(test, places) === null) {
+    throw new ReplayStringError(
+      "the string's arguments are none of the test's",
+      'the test has changed since: run `hostloom explore` again',
+    );
+  }
+  troupe.attach(recorded.variant, { kind: 'replay' }, { detail: true, places, mutants: recorded.mutant !== undefined });
   const choices = parseRuns(recorded.runs) ?? [];
   for (const [index, actor] of choices.entries()) troupe.control.choices[index] = 1 + actor;
-  const { failAt, operations } = recorded;
+  const { failAt, operations, mutant } = recorded;
   const played = troupe.play({
     detail: true,
     ...(failAt === undefined ? {} : { failAt }),
     ...(operations === undefined ? {} : { operations }),
+    ...(mutant === undefined ? {} : { mutant }),
   });
   troupe.control.choices.fill(0, 0, choices.length);
   if (played.hash !== recorded.hash) {
@@ -85,7 +93,7 @@ function stepsOf(troupe: Troupe, trace: Trace, said: readonly Said[], findings: 
       index,
       actor: troupe.names[trace.actor(index)] ?? '?',
       kind: describeKind(trace.kind(index)),
-      text: describeStep(troupe.host, trace.kind(index), trace.where(index)),
+      text: troupe.describe(trace.kind(index), trace.where(index)),
       changes: changes?.is === 'changes' ? changes.changes : [],
       held: changes?.is === 'changes' ? changes.held : '{}',
       preemptions: trace.spent[index + 1] as number,

@@ -2,6 +2,7 @@
 // the same one: what a memory was found to be is kept with it, and compared byte by byte before anything is walked again.
 import type { Host, Violation } from '#model/host';
 import { checkInvariants } from '#model/invariants/check';
+import { liveParts, tablesOf } from './state-parts.ts';
 
 /** Memories kept. */
 const KEPT = 24;
@@ -18,9 +19,7 @@ export class StateCheck {
 
   constructor(host: Host) {
     this.host = host;
-    // Counters and the profile in the lock table are no state; that no lock is held is asked each time.
-    const { frames, heap, domains, slots, tlbs, iommu } = host.shared.buffers;
-    this.live = [domains, frames, heap, slots, iommu, tlbs].map((buffer) => new Uint8Array(buffer));
+    this.live = liveParts(host);
   }
 
   violations(): readonly Violation[] {
@@ -35,8 +34,7 @@ export class StateCheck {
   }
 
   private tables(): Uint8Array {
-    const { slots, slotsEverUsed } = this.host.tables;
-    return new Uint8Array(slots.buffer, slots.byteOffset, slotsEverUsed * 8);
+    return tablesOf(this.host);
   }
 
   private anyLockHeld(): boolean {

@@ -4,7 +4,8 @@ import type { Host } from '#model/host';
 import type { StepKindName } from '#model/shared-memory/step';
 import { SLOTS_PER_TABLE } from '#model/shared-memory/table-pages';
 import { RESUMED } from './control.ts';
-import { describeKind, stepKindName } from './step-kinds.ts';
+import type { Steps } from './paper/steps.ts';
+import { describeKind, isLockStep, stepKindName } from './step-kinds.ts';
 
 const hex = (n: number): string => n.toString(16);
 
@@ -27,7 +28,8 @@ const subjects: Readonly<Partial<Record<StepKindName, (h: Host, where: number) =
   write: (_, where) => hex(where),
   ptWrite: (_, where) => slotName(where),
   ioWrite: (_, where) => slotName(where),
-  ptAlloc: (h, where) => `of d${h.slot(where).domid}`,
+  // Tables of quarantined devices are nobody's.
+  ptAlloc: (h, where) => (where < h.config.maxDomains ? `of d${h.slot(where).domid}` : 'of d[IO]'),
   ptFree: (_, where) => `table ${where}`,
   ctxWrite: (h, where) => formatSbdf(h.iommu.requesters.at(where).sbdf),
   frameAlloc: (_, where) => `order ${where}`,
@@ -46,6 +48,13 @@ const subjects: Readonly<Partial<Record<StepKindName, (h: Host, where: number) =
 };
 
 const slotName = (where: number): string => `table ${Math.floor(where / SLOTS_PER_TABLE)}[${where % SLOTS_PER_TABLE}]`;
+
+/** Of a step program. */
+export function describePaperStep(p: Steps, kind: number, where: number): string {
+  if (kind === RESUMED) return where < 0 ? 'goes on' : `has ${p.locks.nameOf(where)}`;
+  const subject = isLockStep(kind) ? p.locks.nameOf(where) : (p.texts.textOf(where) ?? '');
+  return `${describeKind(kind)} ${subject}`.trimEnd();
+}
 
 export function describeStep(h: Host, kind: number, where: number): string {
   if (kind === RESUMED) return where < 0 ? 'goes on' : `has ${h.lockTable.nameOf(where)}`;

@@ -5,14 +5,20 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { bootHost } from '#model/boot/boot-host';
 import { createHost, Host, mainCpu, type Platform } from '#model/host';
 import type { ModelPolicies } from '#model/host-config';
-import { actorStatus, actorWord, Control, detailBit, MAX_EVENTS, runState, word } from './control.ts';
+import { currentArguments } from './arguments.ts';
+import { actorStatus, actorWord, Control, detailBit, MAX_ARGUMENTS, MAX_EVENTS, runState, word } from './control.ts';
+import { fallibleIn } from './fallible.ts';
 import { HostMemory } from './host-memory.ts';
 import type { Litmus, Names } from './litmus.ts';
 import { machineConfig } from './machine.ts';
 import { readMail, type Said } from './mail.ts';
-import { actorsOf, cpusOf, fallible, Part, type PartSpec } from './part.ts';
+import { PaperMemory } from './paper/memory.ts';
+import { PaperHost } from './paper/paper-host.ts';
+import { actorsOf, cpusOf, Part, type PartSpec } from './part.ts';
 import type { SchedulerSpec } from './schedulers/make.ts';
 import type { Scheduler } from './schedulers/scheduler.ts';
+import { digestOf, stateParts } from './state-parts.ts';
+import { describePaperStep, describeStep } from './step-names.ts';
 import { execArgvFor } from './thread-options.ts';
 import { Setup } from './world.ts';
 
@@ -30,6 +36,8 @@ export interface Playing {
   readonly failAt?: number;
   /** Bit per operation, by actor; absent: all. */
   readonly operations?: readonly number[];
+  /** Which step is left out: of which actor, the how manieth of its own. The troupe was attached with `mutants`. */
+  readonly mutant?: { readonly actor: number; readonly step: number };
   readonly detail?: boolean;
   readonly answers?: boolean;
 }
@@ -39,6 +47,10 @@ export interface Attaching {
   readonly detail?: boolean;
   /** Instead of the variant's. */
   readonly policies?: Partial<ModelPolicies>;
+  /** One combination of the test's arguments: which value of each. Absent: the first. */
+  readonly places?: readonly number[];
+  /** Steps can be left out. */
+  readonly mutants?: boolean;
 }
 
 /** How a schedule went. */
@@ -65,16 +77,22 @@ export class Troupe {
   readonly control: Control;
   private readonly buffer = Control.create();
   private readonly workers: { readonly worker: Worker; readonly port: MessagePort }[] = [];
-  private memory: HostMemory | null = null;
+  private readonly fallibleKinds: readonly (number | undefined)[];
+  private memory: { restore(): void; checkBig(): void } | null = null;
+  /** Of a step program. */
+  paper: PaperHost | null = null;
   private part: Part | null = null;
   /** The coordinator's view, on a CPU of its own: for looking when nobody runs. */
   host!: Host;
   names: readonly string[] = [];
+  /** The start asked for an argument. */
+  private startAsks = false;
   cpus: readonly number[] = [];
   hardware: readonly boolean[] = [];
 
   private constructor(test: Litmus) {
     this.test = test;
+    this.fallibleKinds = fallibleIn(test);
     this.control = new Control(this.buffer);
   }
 
@@ -108,7 +126,11 @@ export class Troupe {
   }
 
   /** All threads take up their parts of a variant; the host is built and its memory remembered. */
-  attach(variant: string, scheduler: SchedulerSpec, { detail = false, policies: given = {} }: Attaching = {}): void {
+  attach(
+    variant: string,
+    scheduler: SchedulerSpec,
+    { detail = false, policies: given = {}, places = [], mutants = false }: Attaching = {},
+  ): void {
     const { test, control } = this;
     const actors = actorsOf(test, variant);
     const { policies = {}, machine = {} } = test.variants[variant] ?? {};
@@ -121,13 +143,32 @@ export class Troupe {
     this.names = actors.map(([name]) => name);
     this.cpus = cpusOf(actors, shared);
     this.hardware = actors.map(([, { kind }]) => kind === 'hardware');
-    const names = this.build(wanted.dom0Pages ?? 0);
-    this.memory = new HostMemory(this.host);
+    this.choose(places);
+    this.startAsks = false;
+    const args = currentArguments(test, control, () => {
+      this.startAsks = true;
+    });
+    const names = this.build(wanted.dom0Pages ?? 0, args);
+    this.paper = test.paper === undefined ? null : new PaperHost(test.paper, args);
+    this.memory = this.paper ?? new HostMemory(this.host);
     const before = detail ? HostMemory.copy(shared) : null;
-    const spec: PartSpec = { variant, shared, before, control: this.buffer, names, scheduler };
+    const paper = this.paper?.buffer ?? null;
+    const paperBefore = detail && paper !== null ? PaperMemory.create() : null;
+    const spec: PartSpec = {
+      variant,
+      shared,
+      before,
+      control: this.buffer,
+      names,
+      scheduler,
+      paper,
+      paperBefore,
+      mutants,
+    };
     control.scheduler.fill(0);
     control.schedulerDoubles.fill(0);
-    Atomics.store(control.words, word.live, 0);
+    // Whoever ended the last schedule may not have left it yet.
+    this.waitForLive(0);
     Atomics.store(control.words, word.run, runState.attach);
     this.part = new Part(test, spec, control, 0);
     for (const [i, { port }] of this.workers.entries()) {
@@ -140,7 +181,13 @@ export class Troupe {
   }
 
   fallible(kind: number): boolean {
-    return fallible[kind] !== undefined;
+    return this.fallibleKinds[kind] !== undefined;
+  }
+
+  /** A step in words. */
+  describe(kind: number, where: number): string {
+    const { paper, host } = this;
+    return paper === null ? describeStep(host, kind, where) : describePaperStep(paper.steps, kind, where);
   }
 
   /** The coordinator's own scheduler object. */
@@ -148,7 +195,7 @@ export class Troupe {
     return this.part?.scheduler ?? null;
   }
 
-  private build(dom0Pages: number): Names {
+  private build(dom0Pages: number, args: Readonly<Record<string, number>>): Names {
     const { host, test } = this;
     const platform: Platform = {
       printk: () => {},
@@ -157,7 +204,17 @@ export class Troupe {
       },
     };
     bootHost(host, { memoryPages: dom0Pages, vcpus: 1 });
-    return test.start(new Setup(new Host(host.shared, 0, platform), 0));
+    return test.start(new Setup(new Host(host.shared, 0, platform), 0, undefined, { args, steps: null }));
+  }
+
+  private choose(places: readonly number[]): void {
+    for (let i = 0; i < MAX_ARGUMENTS; i++) this.control.words[word.arguments + i] = places[i] ?? 0;
+  }
+
+  /** Other arguments for the variant that is attached. False: its start depends on them, so that it must be attached anew. */
+  changeArguments(places: readonly number[]): boolean {
+    if (!this.startAsks) this.choose(places);
+    return !this.startAsks;
   }
 
   private call(participant: number): void {
@@ -186,6 +243,9 @@ export class Troupe {
     words[word.limit] = MAX_EVENTS;
     words[word.fallible] = 0;
     words[word.failAt] = playing.failAt ?? -1;
+    words[word.mutantActor] = playing.mutant?.actor ?? -1;
+    words[word.mutantStep] = playing.mutant?.step ?? -1;
+    words[word.mutantEffect] = 0;
     words[word.mailBytes] = 0;
     words[word.detail] =
       (playing.detail === true ? detailBit.changes : 0) | (playing.answers === true ? detailBit.answers : 0);
@@ -225,6 +285,12 @@ export class Troupe {
       culprit: control.get(word.culprit),
       said: control.get(word.mailBytes) === 0 ? [] : readMail(control),
     };
+  }
+
+  /** All that the invariants are about, as it is now: a digest, to be compared. */
+  stateNow(): string {
+    const { paper, host } = this;
+    return digestOf(paper === null ? stateParts(host) : [paper.steps.memory.stateWords]);
   }
 
   /** Nothing that schedules touched was left out of what is set back. */

@@ -9,6 +9,7 @@ import { DmaThread } from '#model/iommu/dma';
 import { runQueuedFrees } from '#model/iommu/iommu';
 import { faultReason } from '#model/iommu/vtd/fault-text';
 import { step, stepKind } from '#model/shared-memory/step';
+import type { Steps } from './paper/steps.ts';
 
 /** Slices of one call at most: a call that is still not done does not end. */
 const SLICES_MAX = 100_000;
@@ -18,17 +19,34 @@ export class UnexpectedAnswer extends Error {
   override readonly name = 'UnexpectedAnswer';
 }
 
+/** What a world has beside its host. */
+export interface Beside {
+  /** Values of the test's arguments in this combination. */
+  readonly args: Readonly<Record<string, number>>;
+  /** Of a step program. */
+  readonly steps: Steps | null;
+}
+
+const NOTHING_BESIDE: Beside = { args: {}, steps: null };
+
 export class World {
   /** The host, as this actor's CPU sees it. */
   readonly host: Host;
   private readonly dmaThread: number;
   private readonly observe: (text: string) => void;
+  private readonly beside: Beside;
   private engine: DmaThread;
   private transactions = 0;
 
   /** `dmaThread`: of a piece of hardware, else -1. `observe` is told what each operation was answered. */
-  constructor(host: Host, dmaThread: number, observe: (text: string) => void = () => {}) {
+  constructor(
+    host: Host,
+    dmaThread: number,
+    observe: (text: string) => void = () => {},
+    beside: Beside = NOTHING_BESIDE,
+  ) {
     this.host = host;
+    this.beside = beside;
     this.observe = observe;
     this.dmaThread = dmaThread;
     this.engine = new DmaThread(host, Math.max(0, dmaThread));
@@ -38,6 +56,21 @@ export class World {
   begin(): void {
     this.engine = new DmaThread(this.host, Math.max(0, this.dmaThread));
     this.transactions = 0;
+    this.beside.steps?.locks.begin();
+  }
+
+  /** What this combination gives to one of the test's `arguments`. */
+  arg(name: string): number {
+    const value = this.beside.args[name];
+    if (value === undefined) throw new UnexpectedAnswer(`the test has no argument '${name}'`);
+    return value;
+  }
+
+  /** The paper host of a step program. */
+  get steps(): Steps {
+    const { steps } = this.beside;
+    if (steps === null) throw new UnexpectedAnswer('the test is no step program');
+    return steps;
   }
 
   /** The domain of that number; it must exist. */
@@ -119,6 +152,11 @@ export class World {
   /** What the last DMA read found. */
   get tag(): number {
     return this.engine.tag;
+  }
+
+  /** The frame that the last DMA reached, if it did not fault. */
+  get frame(): number {
+    return this.engine.mfn;
   }
 
   /** Says that an invariant does not hold, unless it does. */

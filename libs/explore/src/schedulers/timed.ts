@@ -26,16 +26,25 @@ export class TimedScheduler implements Scheduler {
     this.words[0] = 0;
   }
 
+  /** The step taken before this choice is over: it is charged to whoever took it. */
+  private charge(index: number): void {
+    const { clocks, control, words } = this;
+    if (index <= (words[0] as number)) return;
+    const event = control.eventKinds[index - 1] as number;
+    const actor = event >> 8;
+    clocks[actor] = (clocks[actor] as number) + stepCostNs(event & 255);
+    words[0] = index;
+  }
+
+  /** When a schedule of so many events has ended: the clocks. */
+  ended(events: number): readonly number[] {
+    this.charge(events);
+    return [...this.clocks];
+  }
+
   pick(me: number, enabled: number, _costs: boolean, index: number): number {
     const { clocks, control } = this;
-    // The step taken before this choice is over: charge it to whoever took it.
-    const charged = this.words[0] as number;
-    if (index > charged) {
-      const event = control.eventKinds[index - 1] as number;
-      const actor = event >> 8;
-      clocks[actor] = (clocks[actor] as number) + stepCostNs(event & 255);
-      this.words[0] = index;
-    }
+    this.charge(index);
     let best = NOBODY;
     for (let actor = 0; actor < MAX_ACTORS; actor++) {
       if (!isEnabled(enabled, actor)) continue;
