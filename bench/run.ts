@@ -1,6 +1,6 @@
 // `npm run bench [WHAT…]`: runs the benchmarks one after the other, prints the table and writes it to bench/results/ as JSON and
 // Markdown. Ratios are measured in one run against a yardstick of that run: this says nothing of another machine. WHAT: part of
-// a script's name. Exit 1 if a bound is not held.
+// a script's name. Exit 1 if a bound is not held. The experiments, each run by its own name alone, write a page of their own instead.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { BenchRow } from './row.ts';
 
 const scripts = ['walk', 'hypercalls', 'host-scale', 'boot-host', 'explore'];
+const experiments = ['lock-contention', 'lending'];
 // This file runs from bench/ or from dist/bench/; the scripts always from source (one of them compiles walk.c beside it).
 const here = fileURLToPath(new URL('..', import.meta.url));
 const root = existsSync(`${here}/package.json`) ? here : fileURLToPath(new URL('../..', import.meta.url));
@@ -16,9 +17,19 @@ const root = existsSync(`${here}/package.json`) ? here : fileURLToPath(new URL('
 const argv = process.argv.slice(2);
 const json = argv.includes('--json');
 const wanted = argv.filter((a) => !a.startsWith('-'));
+const experiment = experiments.find((name) => wanted[0] !== undefined && name.startsWith(wanted[0]));
+if (experiment !== undefined) {
+  const entry = `${root}/bench/${experiment}.ts`;
+  const rest = argv.slice(argv.indexOf(wanted[0] as string) + 1);
+  const options = json && !rest.includes('--json') ? [...rest, '--json'] : rest;
+  process.exit(
+    spawnSync(process.execPath, ['--conditions=source', entry, ...options], { cwd: root, stdio: 'inherit' }).status ??
+      1,
+  );
+}
 const chosen = scripts.filter((name) => wanted.length === 0 || wanted.some((w) => name.includes(w)));
 if (chosen.length === 0) {
-  console.error(`no benchmark is called ${wanted.join(', ')}: there are ${scripts.join(', ')}`);
+  console.error(`no benchmark is called ${wanted.join(', ')}: there are ${[...scripts, ...experiments].join(', ')}`);
   process.exit(64);
 }
 
