@@ -4,17 +4,19 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { benchCommand } from './commands/bench.ts';
+import { type BenchAdvisoriesFlags, benchAdvisoriesCommand } from './commands/bench-advisories.ts';
 import { realCommand, vectorsCommand } from './commands/conformance.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { type ExplainFlags, explainCommand } from './commands/explain.ts';
 import { type ExploreFlags, exploreCommand } from './commands/explore.ts';
+import { exploreWorkerCommand } from './commands/explore-worker.ts';
 import { hostImportCommand } from './commands/host-import.ts';
 import { INSPECT_KINDS, type InspectFlags, inspectCommand } from './commands/inspect/inspect.ts';
 import { preflightCommand } from './commands/preflight.ts';
 import { replayCommand } from './commands/replay.ts';
 import { runCommand } from './commands/run.ts';
 import { runsListCommand, runsPruneCommand } from './commands/runs.ts';
-import { upCommand } from './commands/up.ts';
+import { type UpOptions, upCommand } from './commands/up.ts';
 import { xlCommand } from './commands/xl.ts';
 import { CommandError, describeError, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
 import { repositoryRoot } from './repository.ts';
@@ -65,6 +67,7 @@ function program(): Command {
   addInspect(top);
   addExplain(top);
   addExplore(top);
+  addExploreWorker(top);
   addReplay(top);
   top
     .command('doctor')
@@ -73,14 +76,15 @@ function program(): Command {
     .action(({ json = false }: { json?: boolean }) => {
       status = doctorCommand(new TerminalOutput({ json }));
     });
-  top
+  const bench = top
     .command('bench')
     .description('measure, as ratios to a yardstick of the same run')
-    .argument('[what...]', 'some of the rows only')
+    .argument('[what...]', 'some of the rows only; or an experiment, which writes its page: lock-contention, lending')
     .option('--json', 'one JSON object on standard output')
     .action(async (what: string[], { json = false }: { json?: boolean }) => {
       status = await benchCommand(what, json, signal);
     });
+  addBenchAdvisories(bench);
   return top;
 }
 
@@ -116,8 +120,11 @@ function addUp(top: Command): void {
     )
     .argument('[file]', 'a host or a scenario (default: hosts/seed-2014-haswell.yaml)')
     .option('--logs <dir>', 'keep the logs of its processes here')
+    .option('--no-dashboard', 'without the page that shows it live')
+    .option('--port <n>', 'of the dashboard (default: any free one)', wholeNumber)
+    .option('--bind <address>', 'of the dashboard, if not this machine only; everything needs the token then')
     .option('--json', 'one JSON object on standard output, once it is up')
-    .action(async (file: string | undefined, { json = false, ...options }: { json?: boolean; logs?: string }) => {
+    .action(async (file: string | undefined, { json = false, ...options }: UpOptions & { json?: boolean }) => {
       status = await upCommand(file, options, new TerminalOutput({ json }), signal);
     });
 }
@@ -195,9 +202,9 @@ const EXPLORE_HELP = `
 Exit status: 0 every variant does what its test expects, 1 some do not, 2 no verdict (an actor loops, throws or is not
 deterministic), 64 wrong usage or a mistake in the test. docs/litmus.md says how to write one.`;
 
-function schedulerName(text: string): 'exhaustive' | 'random' | 'pct' {
-  if (text === 'exhaustive' || text === 'random' || text === 'pct') return text;
-  throw new InvalidArgumentError('there are exhaustive, random and pct');
+function schedulerName(text: string): 'exhaustive' | 'random' | 'pct' | 'timed' {
+  if (text === 'exhaustive' || text === 'random' || text === 'pct' || text === 'timed') return text;
+  throw new InvalidArgumentError('there are exhaustive, random, pct and timed');
 }
 
 function bound(text: string): number {
@@ -207,13 +214,33 @@ function bound(text: string): number {
   return n;
 }
 
+function addBenchAdvisories(bench: Command): void {
+  bench
+    .command('advisories')
+    .description('every row of litmus/advisories: is the bug found, is the fix silent? Writes docs/advisories.md')
+    .option('--only <id>', 'one row, such as XSA-507; the page is left alone')
+    .option('--teeth', 'leave one step of each fixed variant out at a time: does an invariant notice?')
+    .option('--deep', 'three preemptions where that ends within a minute, and more time for everything')
+    .option('--workers <n>', 'rows side by side (default: one a core)', wholeNumber)
+    .option('--json', 'one JSON object on standard output')
+    .addHelpText('after', '\nExit status: 0 every row holds, 1 some do not, 2 no verdict, 64 bad usage.')
+    .action(async (_: BenchAdvisoriesFlags, command: Command) => {
+      const { json = false, ...flags } = command.optsWithGlobals<BenchAdvisoriesFlags & { json?: boolean }>();
+      status = await benchAdvisoriesCommand(flags, new TerminalOutput({ json }), signal);
+    });
+}
+
 function addExplore(top: Command): void {
   top
     .command('explore')
     .description('drive a litmus test through every interleaving that matters: a proof, or the shortest that breaks it')
     .argument('<litmus>', 'a file, such as litmus/shatter.ts')
     .option('--variant <name...>', 'these variants only')
-    .option('--scheduler <name>', 'exhaustive (default), random (default with --seeds) or pct', schedulerName)
+    .option(
+      '--scheduler <name>',
+      'exhaustive (default), random (default with --seeds), pct, or timed: once, in virtual time',
+      schedulerName,
+    )
     .option('--bound <n>', 'exhaustive: preemptions at most', bound, 2)
     .option('--no-reduction', 'exhaustive: every order, also of steps that cannot matter to each other')
     .option('--seeds <n>', 'random, pct: so many schedules', wholeNumber)
@@ -221,13 +248,28 @@ function addExplore(top: Command): void {
     .option('--depth <n>', 'pct: orderings that the bug needs', wholeNumber, 2)
     .option('--workers <n>', 'random, pct: explorations side by side (default: one a core)', wholeNumber)
     .option('--seconds <n>', 'for each variant', wholeNumber, 60)
+    .option('--redis <url>', 'random, pct: split among the explore-workers of that server')
+    .option('--shares <n>', 'with --redis: in so many shares', wholeNumber, 8)
     .option('--own-invariants', 'what the actors see only, not the state at the end: faster')
     .option('--fault-sweep', 'instead: let every step that can fail do so once')
     .option('--differential', 'instead: compare the answers under settings that no guest should notice')
+    .option('--teeth', 'instead: leave one step of each variant that holds out at a time: does an invariant notice?')
     .option('--json', 'one JSON object on standard output')
     .addHelpText('after', EXPLORE_HELP)
     .action(async (file: string, { json = false, ...flags }: ExploreFlags & { json?: boolean }) => {
       status = await exploreCommand(file, flags, new TerminalOutput({ json }), signal);
+    });
+}
+
+function addExploreWorker(top: Command): void {
+  top
+    .command('explore-worker')
+    .description(
+      'take shares of random explorations from a queue, until Ctrl-C: `hostloom explore … --seeds N --redis URL`',
+    )
+    .option('--redis <url>', 'the server of the queue (default: REDIS_URL)')
+    .action(async (flags: { redis?: string }) => {
+      status = await exploreWorkerCommand(flags, new TerminalOutput({ json: false }), signal);
     });
 }
 

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CommandError } from './exit-codes.ts';
 
-export type AppName = 'hypervisor' | 'toolstack' | 'guest-agent';
+export type AppName = 'hypervisor' | 'toolstack' | 'guest-agent' | 'dashboard';
 
 function findRoot(): string {
   for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {

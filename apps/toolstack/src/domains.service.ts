@@ -2,6 +2,7 @@
 // creation, destruction or restart at a time). What an operation pauses for is done here: a guest's process placed or ended, an
 // image copied by dom0's kernel, the firmware's lines printed. It knows no verb and prints nothing.
 import { Inject, Injectable } from '@nestjs/common';
+import { sharingOf } from '#model/guest/activity/spec';
 import { defaultBalloon, type GuestSpec } from '#model/guest/guest-spec';
 import type { BuiltDomain } from '#model/toolstack/built-domain';
 import { type CreateOptions, defaultCreateOptions } from '#model/toolstack/domain-builder';
@@ -214,9 +215,13 @@ export class DomainsService {
     }
   }
 
-  /** dom0's kernel writes the image through foreign mappings; without a kernel in dom0 there is nobody to map anything. */
+  /**
+   * dom0's kernel writes the image through foreign mappings; without a kernel in dom0 there is nobody to map anything. A PV dom0
+   * maps frames by its own page tables, which are not modelled: the image is not written there.
+   */
   async #copyImage(domid: number, gfn: number, pages: number): Promise<PauseResult> {
-    const { hostId } = this.#config;
+    const { hostId, host } = this.#config;
+    if (host.policies.mediated === 'A') return { ok: true };
     if ((await this.#dom0.redis.exists(heartbeatKey(hostId, DOM0))) === 0) return { ok: true };
     const id = `image-${domid}-${++this.#copies}`;
     const copy = { do: 'foreign-copy', id, domid, gfn, pages, batch: COPY_BATCH, tag: IMAGE_TAG } as const;
@@ -245,6 +250,7 @@ export class DomainsService {
       allocation: kernel.allocation,
       balloon: { ...defaultBalloon, ...definedOnly(kernel.balloon), order: policies.balloonOrder },
       foreignMapPlace: policies.foreignMapPlace,
+      sharing: sharingOf(policies),
       workloads: kernel.workloads,
       pci: guestPciDevices(this.#config.host.devices, devices),
       timeScale: this.#config.knobs.timeScale,

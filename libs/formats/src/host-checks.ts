@@ -17,6 +17,7 @@ export function checkHost(host: ParsedHost, source: YamlSource): void {
   checkRmrrs(host, source);
   checkBars(host, source);
   checkMmioReadOnly(host, source);
+  checkSharedGpus(host, source);
 }
 
 function checkMmioReadOnly(host: ParsedHost, source: YamlSource): void {
@@ -28,6 +29,24 @@ function checkMmioReadOnly(host: ParsedHost, source: YamlSource): void {
     } else if (ram) {
       const remedy = 'name pages of a BAR, such as the one that holds a device’s MSI-X table';
       source.problem(path, `range ${range(r)} lies over RAM ${range(ram)}`, remedy);
+    }
+  }
+}
+
+function checkSharedGpus(host: ParsedHost, source: YamlSource): void {
+  for (const [i, gpu] of host.sharedGpus.entries()) {
+    const path: Path = ['sharedGpus', i];
+    checkKnown(host, source, [...path, 'device'], gpu.device, 'a shared GPU');
+    const device = host.devices.find(({ sbdf }) => sbdf === gpu.device);
+    const aperture = device?.bars.find(({ index }) => index === gpu.apertureBar);
+    if (host.sharedGpus.findIndex((other) => other.device === gpu.device) !== i) {
+      source.problem([...path, 'device'], `${formatSbdf(gpu.device)} is listed twice`, 'remove one of the two');
+    } else if (device && (!aperture || aperture.kind === 'io' || aperture.kind === 'rom')) {
+      const remedy = 'name the BAR of memory through which CPUs reach graphics memory';
+      source.problem([...path, 'apertureBar'], `BAR ${gpu.apertureBar} is no aperture`, remedy);
+    } else if (aperture && aperture.size > gpu.graphicsMemoryMb * MIB) {
+      const message = `${gpu.graphicsMemoryMb} MiB of graphics memory are less than the aperture`;
+      source.problem([...path, 'graphicsMemoryMb'], message, `write at least ${Math.ceil(aperture.size / MIB)}`);
     }
   }
 }

@@ -1,9 +1,15 @@
 // From a host description to what the hypervisor boots on: heap ranges in frames, units and devices by number, the run's
 // policies. Owns that translation and where Xen keeps its own memory; reads no file.
 import { PAGE_SIZE } from '#model/frames/addresses';
-import { type DeviceConfig, type FrameRange, type HostConfig, tablePagesFor } from '#model/host-config';
+import {
+  type DeviceConfig,
+  type FrameRange,
+  type HostConfig,
+  type MediatedGpuConfig,
+  tablePagesFor,
+} from '#model/host-config';
 import type { E820Type } from '#model/hypercall/calls';
-import type { HostDescription, HostDevice, HostRegion, RegionType } from './host-file.ts';
+import type { HostDescription, HostDevice, HostRegion, HostSharedGpu, RegionType } from './host-file.ts';
 import { modelPolicies, type Policies } from './policies.ts';
 
 const E820_TYPE: Readonly<Record<RegionType, E820Type>> = { usable: 1, reserved: 2, acpi: 3, nvs: 4, unusable: 5 };
@@ -60,8 +66,23 @@ export function hostConfig(host: HostDescription, policies: Policies, options: H
       start: Math.floor(start / PAGE_SIZE),
       end: Math.floor(end / PAGE_SIZE) + 1,
     })),
+    ...(host.busSpaceMb > 0 ? { busFrames: host.busSpaceMb * FRAMES_PER_MIB } : {}),
+    ...(host.sharedGpus.length > 0 ? { mediatedGpus: host.sharedGpus.map((gpu) => mediatedGpu(gpu, host)) } : {}),
     tablePages: tablePagesFor(ramFrames),
     policies: modelPolicies(policies),
+  };
+}
+
+/** The aperture is a window of the device: host-checks.ts has seen it. */
+function mediatedGpu(gpu: HostSharedGpu, host: HostDescription): MediatedGpuConfig {
+  const device = host.devices.find(({ sbdf }) => sbdf === gpu.device);
+  const aperture = device?.bars.find(({ index }) => index === gpu.apertureBar);
+  return {
+    sbdf: gpu.device,
+    gmPages: gpu.graphicsMemoryMb * FRAMES_PER_MIB,
+    aperturePages: Math.floor((aperture?.size ?? 0) / PAGE_SIZE),
+    apertureBase: aperture?.hostAddr ?? 0,
+    tables: gpu.tables,
   };
 }
 

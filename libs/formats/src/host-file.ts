@@ -66,6 +66,15 @@ export interface HostDevice {
   readonly hotplug: boolean;
 }
 
+/** A GPU that dom0 can share among guests. */
+export interface HostSharedGpu {
+  readonly device: Sbdf;
+  readonly graphicsMemoryMb: number;
+  /** Window of the GPU through which CPUs reach the first part of its graphics memory. */
+  readonly apertureBar: number;
+  readonly tables: number;
+}
+
 export interface HostRmrr {
   /** Bytes; `end` is the last byte. */
   readonly start: number;
@@ -92,6 +101,8 @@ export interface HostDescription {
   readonly rmrrOption: string | null;
   /** I/O memory that only Xen may write (bytes; `end` is the last one). */
   readonly mmioReadOnly: readonly { readonly start: number; readonly end: number }[];
+  readonly sharedGpus: readonly HostSharedGpu[];
+  readonly busSpaceMb: number;
   readonly xenReservedMb: number;
   readonly heapLimitMb: number | null;
 }
@@ -157,6 +168,8 @@ function describe(parsed: ParsedHost, file: string): HostDescription {
     rmrrs: parsed.rmrrs,
     rmrrOption: parsed.rmrr ?? null,
     mmioReadOnly: parsed.mmioReadOnly,
+    sharedGpus: parsed.sharedGpus,
+    busSpaceMb: parsed.busSpaceMb,
     xenReservedMb: parsed.xenReservedMb,
     heapLimitMb: parsed.heapLimitMb ?? null,
   };

@@ -62,6 +62,16 @@ const device = z.strictObject({
 
 const rmrr = z.strictObject({ start: address, end: address, devices: z.array(sbdfField).min(1) });
 
+/** A GPU that dom0 can share among guests: by a mediator that shadows their tables, or by its own functions (SR-IOV). */
+const sharedGpu = z.strictObject({
+  device: sbdfField,
+  /** What its global table covers; the first part lies behind the aperture, a window of the GPU. */
+  graphicsMemoryMb: positive.max(4096),
+  apertureBar: count.max(5),
+  /** Guest tables that a mediator can shadow at a time. */
+  tables: positive.max(4096).default(64),
+});
+
 export const hostSchema = z.strictObject({
   name,
   source: z.string().min(1),
@@ -78,6 +88,9 @@ export const hostSchema = z.strictObject({
   rmrr: z.string().min(1).optional(),
   /** I/O memory that only Xen may write, such as MSI-X tables. */
   mmioReadOnly: z.array(z.strictObject({ start: address, end: address })).default([]),
+  sharedGpus: z.array(sharedGpu).max(8).default([]),
+  /** MiB of bus addresses above RAM that dom0 may manage itself (PV-IOMMU); 0: none. */
+  busSpaceMb: count.max(65_536).default(0),
   xenReservedMb: mebibytes,
   /** MiB the heap gets in all, when less than the map has. */
   heapLimitMb: mebibytes.optional(),

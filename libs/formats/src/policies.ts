@@ -93,8 +93,8 @@ export const knobs = {
     since: 'now',
   },
   'lock.batch': {
-    values: ['64', '1', '8', '512'],
-    meaning: 'pages of a batch where `lock` is per-batch',
+    values: ['64', '1', '8', '512', '4096'],
+    meaning: 'extents (4K or 2M pages) of a batch where `lock` is per-batch',
     since: 'now',
   },
   'lend.shared-tables': {
@@ -103,8 +103,63 @@ export const knobs = {
       "whether memory may be lent to a domain whose devices walk the CPU's tables: their accesses cannot fault and be replayed",
     since: 'now',
   },
-  share: { values: ['grant', 'foreign', 'lend', 'fixed-blob'], meaning: 'how memory is shared', since: 'later' },
-  mapping: { values: ['notifier', 'pin'], meaning: 'how a kernel keeps user memory mapped', since: 'later' },
+  'lend.tables': {
+    values: ['pre-split', 'on-demand'],
+    meaning:
+      'when the tables that revoking single pages takes are made: when a window is opened, or when they are needed',
+    since: 'now',
+  },
+  'lend.frames': {
+    values: ['counted', 'uncounted'],
+    meaning:
+      "whether a lent page holds a reference of its frame and a dying lender's windows are closed before its memory goes",
+    since: 'now',
+  },
+  'lend.hypercalls': {
+    values: ['hole', 'visible'],
+    meaning: "what a borrower's hypercalls find at a lent page: nothing, or a frame that they take a reference of",
+    since: 'now',
+  },
+  'p2m.lookup': {
+    values: ['held', 'stale'],
+    meaning:
+      'whether what a call found out about a gfn still holds when it acts on it: by lock or reference, or not, as before XSA-379',
+    since: 'now',
+  },
+  share: {
+    values: ['grant', 'foreign', 'lend', 'fixed-blob'],
+    meaning:
+      'how a backend shows its memory to a guest: granted, mapped by it as foreign, lent and revoked, or lent once and for all',
+    since: 'now',
+  },
+  mapping: {
+    values: ['notifier', 'pin'],
+    meaning: 'how that memory stays in its place: its kernel moves it and says so, or it is pinned',
+    since: 'now',
+  },
+  'retry-check': {
+    values: ['under-lock', 'hypervisor', 'before-lock', 'missing'],
+    meaning:
+      "who sees that a page was taken away since it was looked up: the driver under its lock, Xen by the window's sequence number, the driver too early, nobody",
+    since: 'now',
+  },
+  'gntdev.unmap': {
+    values: ['asynchronous', 'synchronous'],
+    meaning:
+      'whether munmap of granted pages returns at once, or waits in the notifier callback until nobody refers to them',
+    since: 'now',
+  },
+  'gpu.callback': {
+    values: ['zap', 'fence'],
+    meaning:
+      'what the notifier callback of a GPU driver does about a job whose GPU takes page faults: takes the entries away, or waits for its fence',
+    since: 'now',
+  },
+  'grant.busy': {
+    values: ['defer', 'ignore'],
+    meaning: 'what a frontend does with a page whose grant is still in use: asks again later, or uses the page',
+    since: 'now',
+  },
   mediated: {
     values: ['C', 'A', 'B', 'gpa'],
     meaning:
@@ -197,5 +252,15 @@ export function modelPolicies(policies: Policies): ModelPolicies {
     gpuShadow: policies['mediated.shadow'],
     mediator: policies.mediator,
     pvIommu: policies['pv-iommu'],
+    lendTables: policies['lend.tables'],
+    lendFrames: policies['lend.frames'],
+    lendHypercalls: policies['lend.hypercalls'],
+    p2mLookup: policies['p2m.lookup'],
+    share: policies.share,
+    mapping: policies.mapping,
+    retryCheck: policies['retry-check'],
+    gntdevUnmap: policies['gntdev.unmap'],
+    gpuCallback: policies['gpu.callback'],
+    grantBusy: policies['grant.busy'],
   };
 }

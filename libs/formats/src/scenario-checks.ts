@@ -4,6 +4,7 @@ import { formatSbdf, type Sbdf } from '#model/frames/addresses';
 import { usableBytes } from './host-schema.ts';
 import { closestName } from './operator-error.ts';
 import type { Assertion, Step, Twin, Workload } from './scenario.ts';
+import { checkSharedGpus } from './shared-gpu-checks.ts';
 import type { Path, YamlSource } from './yaml-source.ts';
 
 /** Where the parts of a twin stand in the file: its own, or the scenario's where it inherits them. */
@@ -31,6 +32,7 @@ export function checkTwin(twin: Twin, places: TwinPlaces, context: CheckContext)
   }
   for (const [i, step] of twin.timeline.entries()) check.step(step, [...places.timeline, i]);
   for (const [i, assertion] of twin.expect.entries()) check.assertion(assertion, [...places.expect, i]);
+  checkSharedGpus(twin, places, context.source);
 }
 
 class TwinCheck {
@@ -56,6 +58,11 @@ class TwinCheck {
 
   step(step: Step, path: Path): void {
     if ('device' in step) this.device(step.device, [...path, 'device']);
+    if (step.do === 'set-target') this.guest(step.target, [...path, 'target']);
+    if (step.do === 'begin') for (const peer of step.peers) this.guest(peer, [...path, 'peers']);
+    if (step.do === 'finish')
+      for (const { guest, run } of step.activities) this.activity(guest, run, [...path, 'activities']);
+    if (step.do === 'begin') this.activity(step.guest, step.run, [...path, 'run']);
     if ('guest' in step) this.guest(step.guest, [...path, 'guest']);
     if (step.do === 'squeeze-swap') {
       this.guest(step.shrink, [...path, 'shrink']);
@@ -107,6 +114,15 @@ class TwinCheck {
   private guest(guest: string, path: Path): void {
     const names = [...this.twin.guests.map((g) => g.name), 'dom0'];
     this.named('guest', guest, names, path);
+  }
+
+  /** It is part of a boot, so the guest must have it from the beginning. */
+  private activity(guest: string, run: string, path: Path): void {
+    this.guest(guest, path);
+    const { dom0, guests } = this.twin;
+    const workload = guest === 'dom0' ? dom0.workload : (guests.find(({ name }) => name === guest)?.workload ?? []);
+    if (workload.some((task) => task.run === run)) return;
+    this.context.source.problem(path, `${guest} has no activity ${run}`, `add { run: ${run} } to its \`workload\``);
   }
 
   private invariant(invariant: string, path: Path): void {

@@ -195,10 +195,10 @@ describe('refuses, with the line', () => {
       `${s}:3 unknown policy \`shater\` (did you mean \`shatter\`?)`,
     ],
     [
-      'a policy of a later version',
-      '{ shatter: naive }',
-      '{ mapping: pin }',
-      `${s}:3 policy \`mapping\` is not in this version`,
+      'an activity that the guest does not have',
+      'do: create, guest: win7 }',
+      'do: begin, guest: win7, run: borrower }',
+      `${s}:14 win7 has no activity borrower`,
     ],
     ['a policy’s wrong value', '{ shatter: naive }', '{ shatter: fast }', `${s}:3 \`shatter\` cannot be "fast"`],
     [

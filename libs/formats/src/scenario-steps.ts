@@ -1,6 +1,7 @@
 // The written form of a scenario's timeline and workloads, and its change into the steps of scenario.ts. Owns the keys of
 // each step; whether the guests and devices it names exist is checked by scenario-checks.ts.
 import { z } from 'zod';
+import { activityForms, activityName, activityNames } from './activity-forms.ts';
 import type { Step, Workload, XlValue } from './scenario.ts';
 import { toCondition } from './scenario-assertions.ts';
 import { count, durationUs, frameNumber, mebibytes, name, positive, regex, sbdfField } from './yaml-fields.ts';
@@ -29,6 +30,9 @@ const rate = z
   })
   .optional();
 
+/** 80 MiB: above what a kernel touches when it boots, in guests of one kind at the same place. */
+const VGPU_FIRST_GFN = 0x5000;
+
 const workloadForms = [
   z.strictObject({ run: z.literal('boot-touch'), mb: mebibytes }),
   z.strictObject({ run: z.literal('balloon') }),
@@ -43,10 +47,20 @@ const workloadForms = [
   }),
   z.strictObject({ run: z.literal('nic'), device: sbdfField, ringFrames: positive.max(2 ** 20), rate }),
   z.strictObject({ run: z.literal('usb'), device: sbdfField, rate: count.max(1000).default(0) }),
+  z.strictObject({
+    run: z.literal('vgpu'),
+    device: sbdfField,
+    firstGfn: frameNumber.default(VGPU_FIRST_GFN),
+    pagesGfn: frameNumber.optional(),
+    frames: positive.max(512).default(16),
+  }),
+  z.strictObject({ run: z.literal('mediator'), device: sbdfField }),
+  ...activityForms,
 ] as const;
 
 export const workloadSchema = z.discriminatedUnion('run', workloadForms);
 const workloadNames = [
+  ...activityNames,
   'boot-touch',
   'balloon',
   'memory',
@@ -94,6 +108,17 @@ export const stepSchema = z.discriminatedUnion('do', [
   step('create', { ...onGuest, set: xlSettings.default({}) }),
   step('destroy', onGuest),
   step('reboot', onGuest),
+  step('begin', {
+    ...onGuest,
+    run: activityName,
+    peers: z.array(name).max(4).default([]),
+    attempts: attempts.optional(),
+  }),
+  step('set-target', { ...onGuest, target: name }),
+  step('finish', {
+    activities: z.array(z.strictObject({ ...onGuest, run: activityName })).min(1),
+    keep: z.boolean().default(false),
+  }),
   step('mem-set', { ...onGuest, mb: mebibytes }),
   step('mem-max', { ...onGuest, mb: mebibytes }),
   step('pci-assignable-add', { device: sbdfField }),
@@ -117,11 +142,25 @@ export const stepSchema = z.discriminatedUnion('do', [
     device: sbdfField,
     how: z.union([z.strictObject({ page: frameNumber }), z.strictObject({ bar: count.max(5) })]),
   }),
+  step('vgpu', {
+    ...onGuest,
+    device: sbdfField,
+    act: z.enum(['attach', 'detach', 'render', 'balloon', 'remap', 'run', 'halt']),
+    attempts: attempts.optional(),
+  }),
+  step('bus-frames', {
+    device: sbdfField,
+    act: z.enum(['reuse', 'release']),
+    card: z.enum(['running', 'stopped']).default('running'),
+    attempts: attempts.default('attempts'),
+  }),
   step('wait-for', { condition: z.record(z.string(), z.unknown()), timeout: durationUs }),
   step('create-beside', { count: attempts, memoryMb: mebibytes }),
   step('kill', { what: z.enum(['hypervisor', 'toolstack', 'guest-agent']), guest: name.optional() }),
   step('check-invariants', {}),
 ]);
+
+const isVgpuLoop = (act: string): boolean => act === 'render' || act === 'balloon' || act === 'remap';
 
 type WrittenStep = z.output<typeof stepSchema>;
 type WrittenWorkload = z.output<typeof workloadSchema>;
@@ -134,6 +173,8 @@ export function toWorkload(written: WrittenWorkload): Workload {
       return { ...written, rate: written.rate ?? 'max', bufferGfn: written.bufferGfn ?? null };
     case 'nic':
       return { ...written, rate: written.rate ?? 'max' };
+    case 'vgpu':
+      return { ...written, pagesGfn: written.pagesGfn ?? null };
     default:
       return written;
   }
@@ -157,6 +198,13 @@ export function toStep(written: WrittenStep, path: Path, source: YamlSource, sce
     case 'enter-reserved':
     case 'bar-io':
       return { ...action, attempts: number(action.attempts), ...common };
+    case 'bus-frames':
+      return { ...action, attempts: number(action.attempts), ...common };
+    // What is done once is no attempt.
+    case 'vgpu':
+      return { ...action, attempts: number(action.attempts ?? (isVgpuLoop(action.act) ? 'attempts' : 1)), ...common };
+    case 'begin':
+      return { ...action, attempts: action.attempts === undefined ? 0 : number(action.attempts), ...common };
     case 'pci-attach':
       return { ...action, policy: action.policy ?? null, ...common };
     case 'create-beside':

@@ -3,7 +3,9 @@
 // sizes MiB unless the name says otherwise, regular expressions JavaScript's with the flags `mu`. `line` is the line of the
 // scenario file an item came from.
 import type { Sbdf } from '#model/frames/addresses';
+import type { ActivityName, ActivitySpec } from '#model/guest/activity/spec';
 import type { Intrusion } from '#model/guest/guest-spec';
+import type { BusAct, VgpuAct } from '#model/guest/shared-gpu/spec';
 import type { ErrnoName } from '#model/hypercall/errno';
 import type { CounterName } from '#model/shared-memory/counters';
 import type { FaultPlan } from '#model/shared-memory/fault-plan';
@@ -83,7 +85,22 @@ export type Workload =
   /** DMA to and from `ringFrames` frames spread evenly over RAM, almost all the time, `rate` frames a second. */
   | { readonly run: 'nic'; readonly device: Sbdf; readonly ringFrames: number; readonly rate: Rate }
   /** Firmware's keyboard emulation: the controller writes into its reserved memory, `rate` frames a second (0: only when asked). */
-  | { readonly run: 'usb'; readonly device: Sbdf; readonly rate: number };
+  | { readonly run: 'usb'; readonly device: Sbdf; readonly rate: number }
+  /**
+   * A driver on a shared GPU, or on a function of it: tables from `firstGfn` up, then twice `frames` pages, or those of another
+   * driver at `pagesGfn`. What it does the timeline orders.
+   */
+  | {
+      readonly run: 'vgpu';
+      readonly device: Sbdf;
+      readonly firstGfn: number;
+      readonly pagesGfn: number | null;
+      readonly frames: number;
+    }
+  /** dom0's: the mediator of that GPU, on dom0's last vCPU that has none. */
+  | { readonly run: 'mediator'; readonly device: Sbdf }
+  /** Something that takes several vCPUs and begins when the timeline says so; part of the guest's boot. */
+  | ActivitySpec;
 
 export type WorkloadName = Workload['run'];
 
@@ -104,6 +121,22 @@ type StepAction =
   | { readonly do: 'create'; readonly guest: GuestName; readonly set: Readonly<Record<string, XlValue>> }
   | { readonly do: 'destroy'; readonly guest: GuestName }
   | { readonly do: 'reboot'; readonly guest: GuestName }
+  /** Tells an activity of the guest to begin, with the guests of `peers`. `attempts` 0: it goes on until it is told to end. */
+  | {
+      readonly do: 'begin';
+      readonly guest: GuestName;
+      readonly run: ActivityName;
+      readonly peers: readonly GuestName[];
+      readonly attempts: number;
+    }
+  /** Waits until they have made their attempts, then ends them in this order; `keep`: they go on. */
+  | {
+      readonly do: 'finish';
+      readonly keep: boolean;
+      readonly activities: readonly { readonly guest: GuestName; readonly run: ActivityName }[];
+    }
+  /** Makes a guest the other's device model as far as Xen is concerned (XEN_DOMCTL_set_target): it may act on it. */
+  | { readonly do: 'set-target'; readonly guest: GuestName; readonly target: GuestName }
   | { readonly do: 'mem-set'; readonly guest: GuestName; readonly mb: number }
   | { readonly do: 'mem-max'; readonly guest: GuestName; readonly mb: number }
   | { readonly do: 'pci-assignable-add'; readonly device: Sbdf }
@@ -163,6 +196,22 @@ type StepAction =
       readonly how: { readonly page: number } | { readonly bar: number };
     }
   /** `timeoutUs` is real time: how fast the machine is, not how fast the scenario's timers run. */
+  /** A guest's virtual GPU comes or goes; or its driver is ordered to do something, `attempts` times. */
+  | {
+      readonly do: 'vgpu';
+      readonly guest: GuestName;
+      readonly device: Sbdf;
+      readonly act: 'attach' | 'detach' | VgpuAct;
+      readonly attempts: number;
+    }
+  /** dom0 manages bus frames of its own, under its device's DMA or between it; each is an attempt. */
+  | {
+      readonly do: 'bus-frames';
+      readonly device: Sbdf;
+      readonly act: BusAct;
+      readonly card: 'running' | 'stopped';
+      readonly attempts: number;
+    }
   | { readonly do: 'wait-for'; readonly condition: Assertion; readonly timeoutUs: number }
   /** `count` guests of `memoryMb` are built one after the other beside dom0 (foreign mappings, ballooning) and destroyed. */
   | { readonly do: 'create-beside'; readonly count: number; readonly memoryMb: number }

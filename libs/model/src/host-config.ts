@@ -1,6 +1,7 @@
 // What a host is made of, as plain data: what firmware and hardware would tell Xen at boot, and the policy knobs of a run.
 // Everything is in frames unless the name says otherwise. Built by the hypervisor process from a hosts/*.yaml file.
 import type { Sbdf } from './frames/addresses.ts';
+import type { SharingPolicies } from './guest/activity/spec.ts';
 import type { MemoryMapEntry } from './hypercall/calls.ts';
 
 export interface FrameRange {
@@ -96,7 +97,7 @@ export interface ModelPolicies {
   readonly ats: 'off' | 'on';
   readonly lendSharedTables: 'refuse' | 'allow';
   readonly p2mLockHold: 'whole-op' | 'per-batch';
-  readonly p2mLockBatch: '64' | '1' | '8' | '512';
+  readonly p2mLockBatch: '64' | '1' | '8' | '512' | '4096';
   /** Whether identity and MMIO entries withstand calls that would replace them; `replaceable`: as before XSA-378. */
   readonly specialEntries: 'protected' | 'replaceable';
   /** Where reserved regions are mapped 1:1; `iommu-only`: as in 2014, not in the p2m, so nowhere where tables are shared. */
@@ -112,6 +113,20 @@ export interface ModelPolicies {
   readonly mediator: 'right' | 'walk-first' | 'no-invalidate' | 'tlb-late';
   /** PV-IOMMU as it should be, or with one of its historic mistakes (iommu/pv-iommu.ts). */
   readonly pvIommu: 'right' | 'drop-in-op' | 'reuse-unflushed' | 'one-flag';
+  /** Tables below a window's 2M entries: made at its opening, or when a lend or a revocation needs one. */
+  readonly lendTables: 'pre-split' | 'on-demand';
+  /** A lent leaf holds a reference, and a dying lender's windows are closed first; or neither. */
+  readonly lendFrames: 'counted' | 'uncounted';
+  /** What a borrower's hypercalls find at a lent page. */
+  readonly lendHypercalls: 'hole' | 'visible';
+  /** What a call found out about a gfn still holds when it acts on it; `stale`: neither lock nor reference sees to that (XSA-379). */
+  readonly p2mLookup: 'held' | 'stale';
+  readonly share: SharingPolicies['share'];
+  readonly mapping: SharingPolicies['mapping'];
+  readonly retryCheck: SharingPolicies['retryCheck'];
+  readonly gntdevUnmap: SharingPolicies['gntdevUnmap'];
+  readonly gpuCallback: SharingPolicies['gpuCallback'];
+  readonly grantBusy: SharingPolicies['grantBusy'];
 }
 
 export const defaultPolicies: ModelPolicies = {
@@ -133,6 +148,16 @@ export const defaultPolicies: ModelPolicies = {
   gpuShadow: 'hybrid',
   mediator: 'right',
   pvIommu: 'right',
+  lendTables: 'pre-split',
+  lendFrames: 'counted',
+  lendHypercalls: 'hole',
+  p2mLookup: 'held',
+  share: 'grant',
+  mapping: 'notifier',
+  retryCheck: 'under-lock',
+  gntdevUnmap: 'asynchronous',
+  gpuCallback: 'zap',
+  grantBusy: 'defer',
 };
 
 export interface HostConfig {

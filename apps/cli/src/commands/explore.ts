@@ -10,11 +10,14 @@ import type { Counterexample, SearchOptions, VariantReport } from '#explore/vari
 import { OperatorError } from '#formats/operator-error';
 import { CommandError, EXIT_FAILED, EXIT_OK } from '../exit-codes.ts';
 import type { Output } from '../terminal.ts';
+import { teethCommand } from './explore-teeth.ts';
+import { timedCommand } from './explore-timed.ts';
+import { searchByWorkers } from './explore-worker.ts';
 import { findLitmus, type LitmusFile } from './litmus-file.ts';
 
 export interface ExploreFlags {
   readonly variant?: string[];
-  readonly scheduler?: 'exhaustive' | 'random' | 'pct';
+  readonly scheduler?: 'exhaustive' | 'random' | 'pct' | 'timed';
   readonly bound: number;
   readonly seeds?: number;
   readonly firstSeed: number;
@@ -25,6 +28,9 @@ export interface ExploreFlags {
   readonly ownInvariants?: boolean;
   readonly faultSweep?: boolean;
   readonly differential?: boolean;
+  readonly teeth?: boolean;
+  readonly redis?: string;
+  readonly shares: number;
 }
 
 const SEEDS = 10_000;
@@ -32,10 +38,10 @@ const SEEDS = 10_000;
 const SHOWN_STEPS = 60;
 const WIDTH = 118;
 
-function searchOptions(flags: ExploreFlags): SearchOptions {
+function searchOptions(flags: ExploreFlags, scheduler: SearchOptions['scheduler'] | undefined): SearchOptions {
   const { bound, firstSeed, depth, seconds } = flags;
   return {
-    scheduler: flags.scheduler ?? (flags.seeds === undefined ? 'exhaustive' : 'random'),
+    scheduler: scheduler ?? (flags.seeds === undefined ? 'exhaustive' : 'random'),
     bound,
     reduce: flags.reduction,
     firstSeed,
@@ -57,7 +63,9 @@ export async function exploreCommand(
   try {
     if (flags.faultSweep === true) return await sweep(file, flags, output, signal);
     if (flags.differential === true) return await compare(file, flags, output, signal);
-    return await search(file, flags, output, signal);
+    if (flags.teeth === true) return await teethCommand(file, flags, output, signal);
+    if (flags.scheduler === 'timed') return await timedCommand(file, flags.variant ?? null, output, signal);
+    return await search(file, flags, flags.scheduler, output, signal);
   } catch (error) {
     throw asCommandError(error);
   }
@@ -70,8 +78,15 @@ export function asCommandError(error: unknown): unknown {
   return problems === undefined ? new CommandError(message, remedy, exitCode) : new OperatorError(problems);
 }
 
-async function search(file: LitmusFile, flags: ExploreFlags, output: Output, signal: AbortSignal): Promise<number> {
-  const options = searchOptions(flags);
+async function search(
+  file: LitmusFile,
+  flags: ExploreFlags,
+  scheduler: SearchOptions['scheduler'] | undefined,
+  output: Output,
+  signal: AbortSignal,
+): Promise<number> {
+  const options = searchOptions(flags, scheduler);
+  if (flags.redis !== undefined) return await searchElsewhere(file, flags, flags.redis, options, output);
   const reports: VariantReport[] = [];
   let facts: TestFacts | null = null;
   const workers = options.scheduler === 'exhaustive' ? 1 : (flags.workers ?? availableParallelism());
@@ -98,6 +113,25 @@ async function search(file: LitmusFile, flags: ExploreFlags, output: Output, sig
   return failed > 0 ? EXIT_FAILED : EXIT_OK;
 }
 
+/** By explore-workers, on whichever machines they are. */
+async function searchElsewhere(
+  file: LitmusFile,
+  { variant, shares }: ExploreFlags,
+  redis: string,
+  options: SearchOptions,
+  output: Output,
+): Promise<number> {
+  const variants = variant ?? null;
+  const { title, source, reports } = await searchByWorkers({ file, variants, options, redis, shares }, output);
+  output.line(`${file.shownPath}: ${title}`);
+  output.line(`  ${source}`);
+  for (const report of reports) tellVariant(output, report, options);
+  const failed = reports.filter(({ pass }) => !pass).length;
+  output.line(`${reports.length - failed} of ${reports.length} variants do what is expected of them`);
+  output.json({ litmus: file.shownPath, title, source, options, variants: reports, pass: failed === 0 });
+  return failed > 0 ? EXIT_FAILED : EXIT_OK;
+}
+
 function tellVariant(output: Output, report: VariantReport, options: SearchOptions): void {
   const { counterexample: found, expected, pass, problem } = report;
   const head = found === null ? 'holds' : `violates ${found.invariant}`;
@@ -114,7 +148,8 @@ const count = (n: number, one: string, many = `${one}s`): string =>
 
 function proof(report: VariantReport, options: SearchOptions): string {
   const traces = count(report.distinct, 'distinct trace');
-  const size = `${traces} of up to ${count(report.longest, 'step')}, ${report.seconds.toFixed(2)} s`;
+  const cases = report.cases > 1 ? ` in ${count(report.cases, 'case')}` : '';
+  const size = `${traces}${cases} of up to ${count(report.longest, 'step')}, ${report.seconds.toFixed(2)} s`;
   const sort = options.states ? 'all invariants' : "the actors' own invariants";
   if (report.complete === null)
     return `no violation in ${count(report.schedules, 'random schedule')} (${size}; ${sort}): this is no proof`;
@@ -133,7 +168,9 @@ function effort(report: VariantReport): string {
   return `found by schedule ${report.first} of ${report.schedules}, ${report.seconds.toFixed(2)} s${also}`;
 }
 
-function tellCounterexample(output: Output, { text, preemptions, steps, interleaving, replay }: Counterexample): void {
+function tellCounterexample(output: Output, found: Counterexample): void {
+  const { text, under, preemptions, steps, interleaving, replay } = found;
+  if (under !== '') output.line(`    with ${under}`);
   output.line(`    shortest: ${count(preemptions, 'preemption')}, ${count(steps, 'step')}`);
   const width = Math.max(...interleaving.map(({ actor }) => actor.length));
   for (const { actor, steps: taken } of interleaving) {

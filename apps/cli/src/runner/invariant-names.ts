@@ -11,6 +11,8 @@ export const judgedByRun = {
     'a DMA of a device to its reserved memory reached another frame than the firmware’s',
   cpuAndDeviceAgreeOnGfn: 'a CPU did not find at an address what a device of its guest had written there',
   everyBarHasAPlace: 'a driver’s access to a window of its device was answered by nobody',
+  shadowedPageStaysMapped:
+    'a shared GPU, working for a guest, was refused a page by the IOMMU that the guest’s table names',
   noWriteLost: 'a frame did not hold what was last written to it',
 } as const;
 export type JudgedByRun = keyof typeof judgedByRun;

@@ -62,6 +62,10 @@ export interface GuestSeen {
   /** Tries at reserved frames and stores into windows, by the step that asked for them. */
   readonly intrusions: Map<string, GuestEvents['enteredReserved']>;
   readonly windowUses: Map<string, GuestEvents['barIo']>;
+  /** The last report of each activity. */
+  readonly activities: Map<string, GuestEvents['activity']>;
+  /** Orders about shared GPUs, by their ids. */
+  readonly gpuOrders: Map<string, GuestEvents['gpuActivity']>;
   panic: string | null;
   ended: string | null;
 }
@@ -117,6 +121,8 @@ function newGuest(domid: number, incarnation: number): GuestSeen {
     controllers: new Map(),
     intrusions: new Map(),
     windowUses: new Map(),
+    activities: new Map(),
+    gpuOrders: new Map(),
     panic: null,
     ended: null,
   };
@@ -242,6 +248,13 @@ export class Observer {
     }
   }
 
+  /** Found by a guest's kernel in its own affairs. */
+  #kernelViolation(tsUs: number, { invariant, text, count, evidence }: GuestEvents['violation']): void {
+    this.violationCounts.set(invariant, (this.violationCounts.get(invariant) ?? 0) + count);
+    if (this.violations.length < RECORDS_MAX)
+      this.violations.push({ kind: 'violation', tsUs, invariant, text, evidence });
+  }
+
   #span(buffer: Buffer): void {
     const record = traceRecord(buffer);
     if (!record) this.unreadable++;
@@ -263,6 +276,7 @@ export class Observer {
       guest.agentPid = news.agentPid;
       guest.pid = news.pid;
     } else if (news.kind === 'exit') guest.ended = news.why;
+    else if (news.name === 'violation') this.#kernelViolation(news.tsUs, news.data);
     else hearEvent(guest, news.tsUs, news.name, news.data);
   }
 }
@@ -274,6 +288,9 @@ const repeated: ReadonlySet<GuestEventName> = new Set([
   'gpuBurst',
   'reservedIo',
   'enteredReserved',
+  'gpuActivity',
+  'activity',
+  'violation',
 ]);
 
 function hearEvent<N extends GuestEventName>(guest: GuestSeen, tsUs: number, name: N, data: GuestEvents[N]): void {
@@ -335,6 +352,12 @@ const hearers: { [N in GuestEventName]?: (guest: GuestSeen, data: GuestEvents[N]
   },
   barIo: (guest, use) => {
     guest.windowUses.set(use.id, use);
+  },
+  gpuActivity: (guest, figures) => {
+    guest.gpuOrders.set(figures.id, figures);
+  },
+  activity: (guest, report) => {
+    guest.activities.set(report.id, report);
   },
   panic: (guest, { text }) => {
     guest.panic ??= text;

@@ -8,6 +8,7 @@ import { formatSbdf } from '#model/frames/addresses';
 import { RunDirectory } from '#report/run-directory';
 import { type AssertionOutcome, judgeRun, judgeTwin, type RunResult, type TwinResult } from '#report/verdict';
 import { makeDirectory } from '../directory.ts';
+import { withDesigns } from '../explain/gpu-designs.ts';
 import { HostGone, type HostInstance } from '../launcher/host-instance.ts';
 import { assertionText } from './assertion-text.ts';
 import { checkGuests } from './guest-checks.ts';
@@ -63,7 +64,7 @@ export async function runScenario(options: ScenarioRunOptions): Promise<Scenario
       twins,
       done.map((twin) => ('state' in twin ? twin.result : twin)),
     );
-    const result = runResult(options, twins, compared, startedAt);
+    const result = runResult(options, twins, withDesigns(twins, compared), startedAt);
     await writeFiles(run, runs, result);
     const written = { result, path: run.path };
     await options.onKept?.(kept?.kept ?? null, written);

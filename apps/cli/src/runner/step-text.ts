@@ -3,6 +3,7 @@ import type { Step } from '#formats/scenario';
 import { formatSbdf } from '#model/frames/addresses';
 import type { Intrusion } from '#model/guest/guest-spec';
 import { assertionText, hexOf } from './assertion-text.ts';
+import { gpuStepText } from './gpu-step-text.ts';
 
 const INTRUSIONS: Readonly<Record<Intrusion, string>> = {
   populate: 'its balloon populates the reserved memory of',
@@ -18,6 +19,14 @@ export function stepText(step: Step): string {
     case 'destroy':
     case 'reboot':
       return `${step.do} ${step.guest}${often}`;
+    case 'set-target':
+      return `${step.guest} may act on ${step.target}`;
+    case 'begin': {
+      const peers = step.peers.length === 0 ? '' : ` with ${step.peers.join(' and ')}`;
+      return `begin ${step.run} in ${step.guest}${peers}${step.attempts > 0 ? ` ×${step.attempts}` : ''}`;
+    }
+    case 'finish':
+      return `${step.keep ? 'wait for' : 'finish'} ${step.activities.map(({ guest, run }) => `${run} in ${guest}`).join(', ')}`;
     case 'mem-set':
     case 'mem-max':
       return `${step.do} ${step.guest} ${step.mb} MiB${often}`;
@@ -48,6 +57,9 @@ export function stepText(step: Step): string {
       const what = 'page' in step.how ? `page ${hexOf(step.how.page)}` : `BAR ${step.how.bar}`;
       return `${step.guest}'s device model puts ${what} over the reserved memory of ${formatSbdf(step.device)}${often}`;
     }
+    case 'vgpu':
+    case 'bus-frames':
+      return gpuStepText(step);
     case 'wait-for':
       return `wait until ${assertionText(step.condition).replaceAll('`', '')}`;
     case 'create-beside':

@@ -13,7 +13,9 @@ import {
   withImpliedDrivers,
   workloadSpec,
 } from '../launcher/guest-kernel-options.ts';
+import { beginActivity, finishActivities } from './activity-steps.ts';
 import { evaluate } from './evaluate.ts';
+import { busFrames, vgpu } from './gpu-steps.ts';
 import type { GuestSeen } from './observer.ts';
 import { barIo, deviceModel, enterReserved, judgeReserved, reservedIo } from './reserved-steps.ts';
 import { nameOf, type StepContext, StepFailed, type StepOf, untilRunning, xl } from './step-context.ts';
@@ -89,6 +91,12 @@ async function runOnce(step: Step, turn: number, context: StepContext): Promise<
     case 'destroy':
     case 'reboot':
       return xl(state, step.do, [nameOf(step.guest)]);
+    case 'set-target':
+      return xl(state, 'set-target', [nameOf(step.guest), nameOf(step.target)]);
+    case 'begin':
+      return beginActivity(step, context);
+    case 'finish':
+      return finishActivities(step, context);
     case 'mem-set':
     case 'mem-max':
       return xl(state, step.do, [nameOf(step.guest), `${step.mb}m`]);
@@ -119,6 +127,10 @@ async function runOnce(step: Step, turn: number, context: StepContext): Promise<
       return barIo(step, context);
     case 'device-model':
       return deviceModel(step, state);
+    case 'vgpu':
+      return vgpu(step, context);
+    case 'bus-frames':
+      return busFrames(step, context);
     case 'wait-for':
       return waitFor(step, context);
     case 'create-beside':

@@ -27,6 +27,7 @@ const COUNTED: ReadonlySet<Step['do']> = new Set([
   'reserved-io',
   'enter-reserved',
   'bar-io',
+  'finish',
 ]);
 
 export interface TwinRunOptions {

@@ -45,6 +45,11 @@ export class TwinState {
   /** Names of all domains that existed, by domid. */
   readonly names = new Map<number, string>([[DOM0_DOMID, DOM0]]);
   attempts = 0;
+  /** Activities that were begun, by guest and name: where, and the attempts asked of them that are not counted yet. */
+  readonly began = new Map<string, { readonly domid: number; readonly wanted: number }>();
+  #turn = 0;
+  /** Orders about shared GPUs so far. */
+  gpuOrders = 0;
   /** Touches of PoD frames before a memory workload began whose touches are the attempts; null: none runs. */
   podTouchesBefore: number | null = null;
   /** A step of the timeline killed the hypervisor. */
@@ -100,6 +105,11 @@ export class TwinState {
   async staticMax(domid: number): Promise<number | null> {
     const text = await this.#node(domid, 'memory/static-max');
     return text === null ? null : Number(text);
+  }
+
+  /** Numbers the orders to activities. */
+  nextTurn(): number {
+    return ++this.#turn;
   }
 
   note(event: Omit<TimelineEvent, 'tsUs'>, tsUs = nowUs()): void {

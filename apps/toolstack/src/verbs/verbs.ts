@@ -19,6 +19,7 @@ import { pciAttach } from './pci-attach.ts';
 import { pciDetach } from './pci-detach.ts';
 import { pciList } from './pci-list.ts';
 import { reboot } from './reboot.ts';
+import { setTarget } from './set-target.ts';
 import { shutdown } from './shutdown.ts';
 import { squeezeBalance } from './squeeze-balance.ts';
 import { squeezeSwap } from './squeeze-swap.ts';
@@ -53,6 +54,7 @@ export const verbs: ReadonlyMap<string, Verb> = new Map([
   ['squeeze-balance', squeezeBalance],
   ['squeeze-swap', squeezeSwap],
   ['device-model', deviceModel],
+  ['set-target', setTarget],
   ['guest-command', guestCommand],
   ['where', where],
 ]);

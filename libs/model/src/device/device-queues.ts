@@ -137,7 +137,7 @@ export class DeviceQueues {
       for (const command of commands) at = this.pack(device, at, command);
       step(stepKind.write, device);
       Atomics.store(this.words, device * DEVICE_WORDS + NEXT, job + 1);
-      this.ring(device);
+      this.wake(device);
       return job;
     } finally {
       lock.unlock();
@@ -161,7 +161,8 @@ export class DeviceQueues {
     return from + HEADER + frames.frames.length;
   }
 
-  private ring(device: number): void {
+  /** Wakes the thread that runs that device. */
+  wake(device: number): void {
     const thread = this.threadOf(device);
     Atomics.add(this.doorbells, thread, 1);
     Atomics.notify(this.doorbells, thread);
@@ -175,7 +176,7 @@ export class DeviceQueues {
       if (this.outstanding(device) === 0) return 0;
       const next = this.word(device, NEXT);
       Atomics.store(this.words, device * DEVICE_WORDS + RESET_BEFORE, next);
-      this.ring(device);
+      this.wake(device);
       return next - 1;
     } finally {
       lock.unlock();

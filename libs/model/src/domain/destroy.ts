@@ -14,7 +14,7 @@ import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { releaseDevices } from '../iommu/assign.ts';
 import { iommuFreePgtables } from '../iommu/iommu.ts';
-import { closeAllWindows } from '../lending/open-window.ts';
+import { closeAllWindows, countsLent } from '../lending/open-window.ts';
 import { freeAllIoreqFrames } from '../p2m/ioreq-pages.ts';
 import { p2mTeardown, relinquishForeign } from '../p2m/lifecycle.ts';
 import { podEmptyCache } from '../pod/empty.ts';
@@ -62,7 +62,8 @@ function runStage(h: Host, d: Domain, at: number, preempt: () => boolean): numbe
     case stage.grants:
       return releaseGrantMappings(h, d, preempt);
     case stage.lending:
-      return closeAllWindows(h, d, preempt);
+      // Policy `lend.frames: uncounted`, a mistake to look at: what it lent goes with the rest of it.
+      return closeAllWindows(h, d, preempt, countsLent(h) ? 'all' : 'borrowed');
     case stage.devices:
       // A device that cannot be taken away still walks the tables of `d`: they stay, and so does the domain.
       return releaseDevices(h, d);
@@ -80,7 +81,7 @@ function runStage(h: Host, d: Domain, at: number, preempt: () => boolean): numbe
       freeAllIoreqFrames(h, d);
       return 0;
     case stage.memory:
-      return relinquish(h, d, preempt);
+      return relinquish(h, d, preempt) || closeAllWindows(h, d, preempt, 'all');
     default:
       return h.panic(`d${d.domid} is destroyed at unknown stage ${at}`);
   }

@@ -27,6 +27,8 @@ export const INVALID_MFN = (2 ** 37 - 1) as Mfn;
 export const INVALID_DFN = (2 ** 37 - 1) as Dfn;
 /** Guests have 48-bit physical addresses, so frames of 36 bits (EPT's four levels). */
 export const MAX_GFN = 2 ** 36 - 1;
+/** The highest gfn that can be RAM: M2P keeps a gfn and 1 in 32 bits, where Xen keeps 64. 16 TiB. */
+export const MAX_RAM_GFN = 2 ** 32 - 2;
 
 export const DOMID_SELF = 0x7ff0 as Domid;
 /** Owner of I/O memory, and of a quarantined device. */

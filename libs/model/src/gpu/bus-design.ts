@@ -30,8 +30,8 @@ export interface BusDesign {
   tableFrame(handle: number): number;
 }
 
-/** Attempts to find a bus frame that no other mediator still uses. */
-const ATTEMPTS = 4;
+/** Attempts to find a bus frame that no other mediator still uses; many, since those lie side by side. */
+const ATTEMPTS = 64;
 /** Operations of one call. */
 const BATCH = 1024;
 
@@ -187,7 +187,8 @@ class DesignB extends OnPvhDom0 {
       });
       const known = this.run(left.map(op));
       for (const i of left) if ((known[i] as number) >= 0) buses[i] = known[i] as number;
-      left = left.filter((i) => buses[i] === POISON);
+      // -ENOENT: a page that nobody has mapped yet. All else is no page that could be.
+      left = left.filter((i) => known[i] === -errno.ENOENT);
     }
     const flags = iommuOpFlag.readable | iommuOpFlag.writeable | iommuOpFlag.addM2b;
     for (let attempt = 0; attempt < ATTEMPTS && left.length > 0; attempt++) {
@@ -202,8 +203,8 @@ class DesignB extends OnPvhDom0 {
         if (statuses[n] === 0) buses[i] = bfn;
         else this.bfns.release(bfn - this.first);
       }
-      // -EPERM says "no such frame" and "another mediator still has this bus frame" alike: try another one.
-      left = wanted.flatMap(({ i }, n) => (statuses[n] === -errno.EPERM ? [i] : []));
+      // "Another mediator still has this bus frame": try another one. Alone it says that there is no such page.
+      left = this.shared ? wanted.flatMap(({ i }, n) => (statuses[n] === -errno.EPERM ? [i] : [])) : [];
     }
     return buses;
   }

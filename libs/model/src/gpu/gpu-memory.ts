@@ -6,6 +6,7 @@ import type { HostConfig, MediatedGpuConfig } from '../host-config.ts';
 import { InFlight } from '../iommu/in-flight.ts';
 import { TranslationCache } from '../iommu/translation-cache.ts';
 import { FrameMap } from './frame-map.ts';
+import { GpuJobs } from './gpu-jobs.ts';
 import { PageContents } from './page-contents.ts';
 import { ENTRIES } from './pte.ts';
 
@@ -20,6 +21,8 @@ export const VM_CELLS = 9;
 export const CONTEXT_CELLS = 3;
 export const REQUEST_CELLS = 4;
 const REQUEST_WORDS = 2;
+/** Behind the requests' words: whether somebody serves them, and the doorbell. */
+const SERVING_AND_DOORBELL = 2;
 
 /** Cells of a guest's record. */
 export const vmCell = {
@@ -47,6 +50,7 @@ interface Layout {
   readonly frames: number;
   readonly frameCapacity: number;
   readonly requests: number;
+  readonly jobs: number;
   readonly tlb: number;
   readonly window: number;
   readonly bfns: number;
@@ -81,11 +85,12 @@ function layoutOf(config: HostConfig, gpu: MediatedGpuConfig, start: number): La
     frames: doubles(FrameMap.doubles(capacity)),
     frameCapacity: capacity,
     requests: doubles(config.maxDomains * REQUEST_CELLS),
+    jobs: take(GpuJobs.bytes(config.maxDomains)),
     tlb: take(TranslationCache.bytes(1)),
     windowCount: capacity + gpu.tables,
     window: take((capacity + gpu.tables + 1) * 4),
     bfns: take((capacity + 1) * 4),
-    requestWords: take((config.maxDomains * REQUEST_WORDS + 1) * 4),
+    requestWords: take((config.maxDomains * REQUEST_WORDS + SERVING_AND_DOORBELL) * 4),
     inFlight: take(InFlight.bytes(config.dmaThreads)),
     tlbSequence: take(8),
     get bytes() {
@@ -110,8 +115,10 @@ export class GpuState {
   readonly vms: SharedDoubles;
   readonly frames: FrameMap;
   readonly requests: SharedDoubles;
-  /** State and kind per domain slot, then the doorbell (all atomic). */
+  /** State and kind per domain slot, whether somebody serves them, then the doorbell (all atomic). */
   readonly requestWords: SharedWords;
+  /** What guests' drivers have submitted. */
+  readonly jobs: GpuJobs;
   readonly tlb: TranslationCache;
   /** Accesses of the GPU under way, from the look into its TLB to the end of the DMA. */
   readonly inFlight: InFlight;
@@ -135,7 +142,8 @@ export class GpuState {
     this.requests = doubles(at.requests, host.maxDomains * REQUEST_CELLS);
     this.window = new Int32Array(buffer, at.window, at.windowCount + 1);
     this.bfns = new Int32Array(buffer, at.bfns, at.frameCapacity + 1);
-    this.requestWords = new Int32Array(buffer, at.requestWords, host.maxDomains * REQUEST_WORDS + 1);
+    this.requestWords = new Int32Array(buffer, at.requestWords, host.maxDomains * REQUEST_WORDS + SERVING_AND_DOORBELL);
+    this.jobs = new GpuJobs(buffer, at.jobs, host.maxDomains);
     this.tlb = new TranslationCache(buffer, at.tlb, 1, new Int32Array(buffer, at.tlbSequence, 2));
     this.inFlight = new InFlight(buffer, at.inFlight, host.dmaThreads);
   }

@@ -10,7 +10,7 @@ import { busDesign } from './bus-design.ts';
 import { CONTEXT_CELLS, CONTEXTS_PER_VM, contextCell, type GpuState, VM_CELLS, vmCell } from './gpu-memory.ts';
 import { notifyCode, owns, type Partition, partition } from './graphics-memory.ts';
 import { ENTRIES } from './pte.ts';
-import { answerAll, type Request, requestKind } from './requests.ts';
+import { answerAll, forget, type Request, requestKind } from './requests.ts';
 import { type Client, ShadowTables } from './shadow-tables.ts';
 
 const C_IOREQ = counter('gpu.ioreq');
@@ -73,6 +73,7 @@ export class Mediator {
       this.port.call({ op: 'destroy_ioreq_server', domid, id });
       return claim;
     }
+    forget(this.gpu, d.slot);
     const { mappable: low, unmappable: high } = part;
     const record = [domid + 1, low.base, low.size, high.base, high.size, id + 1, claim === 0 ? 1 : 0, 0, 0];
     this.gpu.vms.set(record, d.slot * VM_CELLS);

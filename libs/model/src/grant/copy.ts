@@ -4,6 +4,7 @@ import type { Domain } from '../domain/domain.ts';
 import { putPage } from '../domain/memory.ts';
 import { DOMID_SELF, type Mfn } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
+import { lentOperand } from '../lending/lent-operand.ts';
 import { markDirty } from '../p2m/dirty-bitmap.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { step, stepKind } from '../shared-memory/step.ts';
@@ -20,9 +21,10 @@ import {
   pinsFull,
   settleStatus,
 } from './active-entry.ts';
-import { pagedFrame } from './frame-lookup.ts';
+import { pagedFrame, referAgain } from './frame-lookup.ts';
 import { type GrantTable, grantWord } from './grant-state.ts';
 import { grantedBy, isTransitive, passedOnBy, setStatus } from './shared-entry.ts';
+import { letGo } from './stale-lookup.ts';
 import { gntcopy, gntst } from './status.ts';
 
 const C_COPY = counter('grant.copy');
@@ -42,6 +44,13 @@ export interface CopyOp {
   readonly flags: number;
 }
 
+/** A transitive entry while no lock is held: the grant behind it, and the page of the entry's own status word. */
+interface Behind {
+  readonly domid: number;
+  readonly ref: number;
+  readonly page: Mfn | -1;
+}
+
 /** One side, held: where its bytes are. */
 interface Held {
   readonly mfn: Mfn;
@@ -50,6 +59,8 @@ interface Held {
   /** Whose frame it is. */
   readonly owner: Domain;
   readonly release: () => void;
+  /** Of lent memory, where hypercalls see it: whether it still is. */
+  readonly judge?: () => void;
 }
 
 export function grantCopy(h: Host, d: Domain, op: CopyOp): number {
@@ -67,7 +78,7 @@ export function grantCopy(h: Host, d: Domain, op: CopyOp): number {
   }
   const status = checkBounds(op, source, dest);
   if (status === gntst.okay) {
-    carryOver(h, source.mfn, dest);
+    carryOver(h, source, dest);
     h.counters.add(C_COPY);
   }
   dest.release();
@@ -85,7 +96,11 @@ function sideDomain(h: Host, d: Domain, { domid }: CopySide, byGrant: boolean): 
 function hold(h: Host, d: Domain, of: Domain, side: CopySide, byGrant: boolean, readonly: boolean): Held | number {
   if (byGrant) return acquireGrant(h, of, side.frame, d, readonly, true);
   const m = pagedFrame(h, of, side.frame);
-  if (m < 0) return gntst.badPage;
+  if (m < 0) {
+    const lent = lentOperand(h, of, side.frame);
+    return lent ? { ...lent, start: 0, length: PAGE, owner: of } : gntst.badPage;
+  }
+  if (h.config.policies.p2mLookup === 'stale') return { ...letGo(h, of, side.frame, m as Mfn), start: 0, length: PAGE };
   return { mfn: m as Mfn, start: 0, length: PAGE, owner: of, release: () => putPage(h, m as Mfn) };
 }
 
@@ -96,10 +111,12 @@ function checkBounds(op: CopyOp, source: Held, dest: Held): number {
   return inside(op.source, source) && inside(op.dest, dest) ? gntst.okay : gntst.generalError;
 }
 
-function carryOver(h: Host, from: Mfn, { mfn, owner }: Held): void {
-  step(stepKind.read, from);
-  const tag = Atomics.load(h.frames.tag, from);
+function carryOver(h: Host, source: Held, { mfn, owner, judge }: Held): void {
+  step(stepKind.read, source.mfn);
+  source.judge?.();
+  const tag = Atomics.load(h.frames.tag, source.mfn);
   step(stepKind.write, mfn);
+  judge?.();
   Atomics.store(h.frames.tag, mfn, tag);
   const g = h.frames.gfnOf(mfn);
   if (owner.isTranslated && owner.r.logDirty !== 0 && g >= 0) markDirty(h, owner, g, 1);
@@ -109,7 +126,7 @@ function carryOver(h: Host, from: Mfn, { mfn, owner }: Held): void {
  * acquire_grant_for_copy: the grant `ref` of `rd` pinned for `d`, with a reference of its frame. A transitive entry is followed once,
  * with no lock held; meanwhile the table keeps its version (XSA-501).
  */
-function acquireGrant(
+export function acquireGrant(
   h: Host,
   rd: Domain,
   ref: number,
@@ -121,9 +138,10 @@ function acquireGrant(
   const { grantTable, grantActive } = rd.locks;
   grantTable.readLock();
   grantActive.lock();
-  let passedOn: { domid: number; ref: number } | null = null;
+  let passedOn: Behind | null = null;
   try {
     if (ref >= t.entries) return gntst.badGntref;
+    const page = t.statusPageOf(ref);
     const again = pinCount(t, ref) > 0;
     if (!again || (!readonly && !isWritten(t, ref))) {
       if (again && (activeUse(t, ref).domid !== d.domid || pinsFull(t, ref))) return gntst.generalError;
@@ -136,7 +154,7 @@ function acquireGrant(
       settleStatus(t, ref);
       return gntst.generalError;
     }
-    passedOn = passedOnBy(t, ref);
+    passedOn = { ...passedOnBy(t, ref), page };
     Atomics.add(t.head, grantWord.v2InFlight, 1);
   } finally {
     grantActive.unlock();
@@ -164,7 +182,7 @@ function pinAgain(h: Host, rd: Domain, t: GrantTable, ref: number, d: Domain, re
   const use = activeUse(t, ref);
   if (use.domid !== d.domid || pinsFull(t, ref)) return gntst.generalError;
   const owner = use.from ? h.domain(use.from.domid) : rd;
-  if (!owner || !h.frames.getPage(use.mfn, owner.domid)) {
+  if (!owner || !referAgain(h, rd, ref, use.mfn, owner)) {
     settleStatus(t, ref);
     return gntst.generalError;
   }
@@ -176,27 +194,23 @@ function pinned(h: Host, rd: Domain, owner: Domain, t: GrantTable, ref: number, 
   const kind = readonly ? pin.hostRead : pin.hostWrite;
   const { mfn, start, length } = activeUse(t, ref);
   addPin(t, ref, kind);
-  const release = (): void => {
-    dropCopyPin(rd, t, ref, kind);
-    putPage(h, mfn);
-  };
-  return { mfn, start, length, owner, release };
+  return { mfn, start, length, owner, release: () => releaseGrant(h, rd, ref, kind, mfn) };
+}
+
+/** Ends what acquireGrant began: the pin goes first, so that a pinned entry's frame is referenced (XSA-236). */
+export function releaseGrant(h: Host, rd: Domain, ref: number, kind: Pin, m: Mfn): void {
+  dropCopyPin(rd, h.grants.of(rd), ref, kind);
+  putPage(h, m);
 }
 
 /** A transitive entry: the grant behind it, as if the middle domain had copied; then both are pinned. */
-function follow(
-  h: Host,
-  rd: Domain,
-  ref: number,
-  d: Domain,
-  readonly: boolean,
-  behind: { domid: number; ref: number },
-): Held | number {
+function follow(h: Host, rd: Domain, ref: number, d: Domain, readonly: boolean, behind: Behind): Held | number {
   const source = h.domain(behind.domid);
   const held = source && source !== rd ? acquireGrant(h, source, behind.ref, rd, readonly, false) : gntst.generalError;
   const { grantTable, grantActive } = rd.locks;
   grantTable.readLock();
   grantActive.lock();
+  checkStatusPage(h, rd, ref, behind.page);
   const both = typeof held === 'number' ? null : pinOver(h.grants.of(rd), rd, ref, d, readonly, behind, held);
   if (!both) settleStatus(h.grants.of(rd), ref);
   Atomics.sub(h.grants.of(rd).head, grantWord.v2InFlight, 1);
@@ -206,6 +220,18 @@ function follow(
   if (typeof held === 'number') return held;
   held.release();
   return gntst.generalError;
+}
+
+/** The status word that was marked is about to be used again: its page must be the table's still, whatever came meanwhile (XSA-501). */
+function checkStatusPage(h: Host, rd: Domain, ref: number, page: number): void {
+  const now = h.grants.of(rd).statusPageOf(ref);
+  // Xen frees a dead domain's table when no operation can be in the middle of it any more; here its frames go before.
+  if (now === page || rd.dying) return;
+  h.platform.violation({
+    invariant: 'pointerIntoPageDiesWithTheLock',
+    text: `a copy through grant ${ref} of d${rd.domid} goes on with the status word that it marked in mfn ${page.toString(16)}, which the table has given up`,
+    evidence: { domid: rd.domid, ref, mfn: page, now },
+  });
 }
 
 /** Pins the entry over what is held of the grant behind it; null: it changed while no lock was held. */

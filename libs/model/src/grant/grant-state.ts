@@ -2,6 +2,7 @@
 // each domain's map-track. One part per domain slot, as 32-bit words, lazily committed. This file owns the layout; what the
 // words mean is in shared-entry.ts, active-entry.ts and maptrack.ts.
 import type { Domain } from '../domain/domain.ts';
+import type { Mfn } from '../frames/addresses.ts';
 import type { HostConfig } from '../host-config.ts';
 
 export type Words = Int32Array<SharedArrayBuffer>;
@@ -107,6 +108,11 @@ export class GrantTable {
   /** Status frames that a table of so many frames needs. */
   statusFramesFor(frames: number): number {
     return Math.ceil((frames * ENTRIES_V2) / STATUS_PER_FRAME);
+  }
+
+  /** The frame that shows the status word of an entry; -1: version 1 has none. */
+  statusPageOf(ref: number): Mfn | -1 {
+    return ((this.statusList[Math.floor(ref / STATUS_PER_FRAME)] as number) - 1) as Mfn | -1; // as the table stores it
   }
 
   /** A new domain in this slot: whatever its predecessor used is clean again. */

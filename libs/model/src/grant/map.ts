@@ -17,7 +17,7 @@ import {
   pinsFull,
   settleStatus,
 } from './active-entry.ts';
-import { pagedFrame } from './frame-lookup.ts';
+import { pagedFrame, referAgain } from './frame-lookup.ts';
 import type { GrantTable } from './grant-state.ts';
 import { mapGrantAt } from './host-mapping.ts';
 import { fillHandle, giveHandle, takeHandle } from './maptrack.ts';
@@ -144,7 +144,7 @@ function pinAgain(h: Host, d: Domain, rd: Domain, t: GrantTable, op: MapOp): Pin
     const status = setStatus(t, op.ref, d.domid, false, false);
     if (status !== gntst.okay) return notPinned(status);
   }
-  if (h.frames.getPage(use.mfn, rd.domid)) return { status: gntst.okay, mfn: use.mfn };
+  if (referAgain(h, rd, op.ref, use.mfn, rd)) return { status: gntst.okay, mfn: use.mfn };
   settleStatus(t, op.ref);
   return notPinned(gntst.generalError);
 }

@@ -57,6 +57,16 @@ export function setHandleFlags(t: GrantTable, handle: number, flags: number): vo
   Atomics.store(t.track, handle * TRACK_WORDS + FLAGS, flags);
 }
 
+/** The list of handles that were given back, from its head; ends where it repeats itself. */
+export function* freeHandles(t: GrantTable): Generator<number> {
+  const seen = new Set<number>();
+  for (let handle = t.head[grantWord.freeHandle] as number; handle !== 0; handle = handleRef(t, handle)) {
+    yield handle;
+    if (seen.has(handle)) return;
+    seen.add(handle);
+  }
+}
+
 /** All handles that map something now. */
 export function* liveHandles(t: GrantTable, from = 1): Generator<number> {
   const end = t.head[grantWord.nextHandle] as number;

@@ -10,6 +10,7 @@ import { frameFlag } from '../frames/frame-table.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { p2mRemovePage } from '../p2m/physmap.ts';
+import { step, stepKind } from '../shared-memory/step.ts';
 import { pinCount } from './active-entry.ts';
 import { type GrantTable, grantWord, type Words } from './grant-state.ts';
 import { convertTable, entryWord, flagsOf, gtf, RESERVED_ENTRIES } from './shared-entry.ts';
@@ -59,12 +60,14 @@ function growStatus(h: Host, d: Domain, t: GrantTable, frames: number): boolean 
 function freeStatus(h: Host, d: Domain, t: GrantTable): number {
   for (let i = 0; i < t.statusFrames; i++) {
     const m = ((t.statusList[i] as number) - 1) as Mfn;
+    step(stepKind.read, m);
     const g = h.frames.gfnOf(m);
     const rc = g < 0 ? 0 : p2mRemovePage(h, d, g, m, 0);
     if (rc !== 0) return rc;
   }
   for (let i = 0; i < t.statusFrames; i++) {
     const m = ((t.statusList[i] as number) - 1) as Mfn;
+    step(stepKind.read, m);
     if (Atomics.load(h.frames.count, m) > 1) {
       domainCrash(h, d, `d${d.domid}: grant status frame ${i} is still referenced`);
       return -errno.EBUSY;

@@ -2,6 +2,7 @@
 // state, and its drivers take the memory they need before anything else can have it.
 import type { Hypercalls, MemoryMapEntry } from '../hypercall/calls.ts';
 import { errnoName } from '../hypercall/errno.ts';
+import { type ActivityShared, bootActivities } from './activity/table.ts';
 import { takeGpuBuffers } from './gpu-driver.ts';
 import { createGuestMemory, GuestMemory, type GuestMemoryShared } from './guest-memory.ts';
 import { GuestPanic } from './guest-panic.ts';
@@ -22,6 +23,7 @@ export interface GuestShared {
   readonly buffers: Readonly<Record<string, readonly number[]>>;
   /** First gfn above everything the memory map knows, and above memory that may be hot-added. */
   readonly slotsBase: number;
+  readonly activities: Readonly<Record<string, ActivityShared>>;
 }
 
 /** At or above 4 GiB, where no device's window lies, on a whole GiB. */
@@ -58,9 +60,11 @@ export function bootGuest(spec: GuestSpec, port: Hypercalls, sink: GuestSink): G
     hotplugPages: spec.balloon.hotplugMb * PAGES_PER_MB,
   });
   const view = new GuestMemory(memory, 0);
+  const slotsBase = firstUnused(entries, memory.capacity);
+  const activities = bootActivities(spec, view, slotsBase);
   const buffers: Record<string, readonly number[]> = {};
   for (const workload of spec.workloads) {
     if (workload.kind === 'gpu') buffers[workload.id] = takeGpuBuffers(view, workload);
   }
-  return { spec, memory, buffers, slotsBase: firstUnused(entries, memory.capacity) };
+  return { spec, memory, buffers, slotsBase, activities };
 }

@@ -2,6 +2,8 @@
 // everything a guest decides and keeps no time of its own: `now` is the guest's milliseconds, given by the caller. One
 // instance serves the vCPUs of one thread; all instances of a guest share one memory.
 import { type Hypercalls, shutdownReason } from '../hypercall/calls.ts';
+import { ActivityTask } from './activity/activity.ts';
+import { activityTasks } from './activity/table.ts';
 import { Balloon } from './balloon.ts';
 import type { GuestShared } from './boot.ts';
 import { ForeignMapper } from './foreign-mapper.ts';
@@ -10,6 +12,7 @@ import { GuestMemory, pageState } from './guest-memory.ts';
 import { GuestPanic } from './guest-panic.ts';
 import { guestPhase, guestRecord } from './guest-record.ts';
 import {
+  type ActivityWorkloadSpec,
   BALLOON_VCPU,
   type GuestCommand,
   type GuestSink,
@@ -20,6 +23,10 @@ import {
 import { Intruder } from './intruder.ts';
 import { MemoryWorkload } from './memory-workload.ts';
 import { NicDriver } from './nic-driver.ts';
+import { MediatorTask } from './shared-gpu/mediator-task.ts';
+import { takeGpuOrder } from './shared-gpu/orders.ts';
+import type { GpuOrder } from './shared-gpu/spec.ts';
+import { VgpuDriver } from './shared-gpu/vgpu-driver.ts';
 import type { Task, TaskContext } from './task.ts';
 import { UsbDriver } from './usb-driver.ts';
 import { useWindow } from './window-user.ts';
@@ -119,6 +126,8 @@ export class GuestKernel {
       case 'stop':
       case 'gpu-dma':
       case 'reserved-io':
+      case 'gpu':
+      case 'activity':
         return true;
       default:
         return command satisfies never;
@@ -204,7 +213,16 @@ export class GuestKernel {
       this.add(vcpu, mapper);
       this.add(vcpu, intruder);
     }
-    for (const workload of this.spec.workloads) if (vcpuOf(this.spec, workload) === vcpu.id) this.load(vcpu, workload);
+    for (const workload of this.spec.workloads) {
+      if (workload.kind === 'activity') this.loadActivity(vcpu, workload);
+      else if (vcpuOf(this.spec, workload) === vcpu.id) this.load(vcpu, workload);
+    }
+  }
+
+  private loadActivity(vcpu: Vcpu, workload: ActivityWorkloadSpec): void {
+    const shared = this.shared.activities[workload.id];
+    if (!shared) return;
+    for (const task of activityTasks(this.spec, workload, shared, vcpu.id, vcpu.context)) this.add(vcpu, task);
   }
 
   private add(vcpu: Vcpu, task: Task): void {
@@ -212,12 +230,16 @@ export class GuestKernel {
   }
 
   private load(vcpu: Vcpu, workload: WorkloadSpec): void {
+    if (workload.kind === 'activity') {
+      this.sink.event('workload', { id: workload.id, state: 'failed', text: 'an activity is part of the boot' });
+      return;
+    }
     if (vcpu.tasks.has(workload.id)) return;
     this.add(vcpu, this.taskOf(vcpu.context, workload));
     this.sink.event('workload', { id: workload.id, state: 'started', text: workload.kind });
   }
 
-  private taskOf(context: TaskContext, workload: WorkloadSpec): Task {
+  private taskOf(context: TaskContext, workload: Exclude<WorkloadSpec, ActivityWorkloadSpec>): Task {
     switch (workload.kind) {
       case 'memory':
         return new MemoryWorkload(context, workload);
@@ -227,6 +249,10 @@ export class GuestKernel {
         return new NicDriver(context, workload);
       case 'usb':
         return new UsbDriver(context, workload);
+      case 'vgpu':
+        return new VgpuDriver(context, workload);
+      case 'mediator':
+        return new MediatorTask(context, workload);
       default:
         return workload satisfies never;
     }
@@ -285,12 +311,29 @@ export class GuestKernel {
           scheduled.wakeAt = 0;
         }
         return;
+      case 'gpu':
+        this.orderGpu(vcpu, command);
+        return;
+      case 'activity':
+        for (const scheduled of vcpu.tasks.values()) {
+          const { task } = scheduled;
+          if (task instanceof ActivityTask && task.order(command.id, command.order)) scheduled.wakeAt = 0;
+        }
+        return;
       case 'bar-io':
         useWindow(vcpu.context, this.spec.pci ?? [], command);
         return;
       default:
         command satisfies never;
     }
+  }
+
+  private orderGpu(vcpu: Vcpu, order: GpuOrder): void {
+    const tasks = [...vcpu.tasks.values()].map(({ task }) => task);
+    const add = (task: Task): void => this.add(vcpu, task);
+    const isBalloons = vcpu.id === BALLOON_VCPU;
+    const taken = takeGpuOrder({ context: vcpu.context, tasks, isBalloons, add }, order);
+    if (taken) this.wake(vcpu, taken.id);
   }
 
   private stop(vcpu: Vcpu, id: string): void {

@@ -3,6 +3,8 @@
 //
 // Times are the guest's own milliseconds: whoever drives a kernel multiplies real time by the run's timeScale.
 import type { MemoryMapEntry } from '../hypercall/calls.ts';
+import type { ActivityOrder, ActivityPhase, ActivitySpec, SharingPolicies } from './activity/spec.ts';
+import type { GpuFigures, GpuOrder, MediatorWorkloadSpec, VgpuWorkloadSpec } from './shared-gpu/spec.ts';
 
 export interface BalloonSpec {
   /** false: a guest without the driver; it never reaches for its target. */
@@ -94,7 +96,20 @@ export interface UsbWorkloadSpec extends WorkloadBase {
   readonly framesPerSecond: number;
 }
 
-export type WorkloadSpec = MemoryWorkloadSpec | GpuWorkloadSpec | NicWorkloadSpec | UsbWorkloadSpec;
+/** Something that takes several vCPUs and begins when it is told to (activity/). Part of the boot: it cannot be loaded later. */
+export interface ActivityWorkloadSpec extends WorkloadBase {
+  readonly kind: 'activity';
+  readonly spec: ActivitySpec;
+}
+
+export type WorkloadSpec =
+  | MemoryWorkloadSpec
+  | GpuWorkloadSpec
+  | NicWorkloadSpec
+  | UsbWorkloadSpec
+  | VgpuWorkloadSpec
+  | MediatorWorkloadSpec
+  | ActivityWorkloadSpec;
 
 /** A device that was passed through, as the kernel finds it on its bus: its memory windows where firmware left them. */
 export interface GuestPciDevice {
@@ -126,6 +141,8 @@ export interface GuestSpec {
   readonly allocation: 'scattered' | 'top-down';
   readonly balloon: BalloonSpec;
   readonly foreignMapPlace: 'ballooned-hole' | 'top-of-ram';
+  /** Absent: as kernels do it today. */
+  readonly sharing?: SharingPolicies;
   readonly workloads: readonly WorkloadSpec[];
   /** Absent: nothing was passed through. */
   readonly pci?: readonly GuestPciDevice[];
@@ -170,6 +187,9 @@ export type GuestCommand =
       readonly bar: number;
       readonly attempts: number;
     }
+  /** Something to be done with a GPU that dom0 shares. */
+  | ({ readonly do: 'gpu' } & GpuOrder)
+  | { readonly do: 'activity'; readonly id: string; readonly order: ActivityOrder }
   | { readonly do: 'shutdown'; readonly reason: number };
 
 export type BalloonState = 'done' | 'wait' | 'eagain' | 'ecanceled';
@@ -221,12 +241,31 @@ export interface GuestEvents {
     entered: number;
     firstError: number;
   };
+  /** An order about a shared GPU: so far, and at its end. */
+  gpuActivity: GpuFigures;
   barIo: { id: string; device: number; bar: number; gfn: number | null; attempts: number; answered: number };
   foreignCopyDone: { id: string; domid: number; mapped: number; failed: number; firstError: number };
   /** A verified frame did not hold what was last written: the invariant noWriteLost. */
   noWriteLost: { id: string; gfn: number; expected: number; found: number; bad: number };
   /** A load or store of a frame the kernel believes is RAM found nothing there. */
   ramMissing: { id: string; faulted: number };
+  /** Of an activity: how far it is, with what it has counted so far; `text` says why it failed. */
+  activity: {
+    id: string;
+    phase: ActivityPhase;
+    turn: number;
+    attempts: number;
+    figures: Readonly<Record<string, number>>;
+    text: string;
+  };
+  /** An invariant was found violated by the kernel itself, `count` times since the last report of it. */
+  violation: {
+    id: string;
+    invariant: string;
+    text: string;
+    count: number;
+    evidence: Readonly<Record<string, number | string>>;
+  };
   panic: { text: string };
   shutdown: { reason: number };
 }
@@ -245,6 +284,8 @@ export function vcpuOf(spec: Pick<GuestSpec, 'vcpus'>, workload: WorkloadSpec): 
   if (workload.vcpu !== undefined) return workload.vcpu % spec.vcpus;
   if (spec.vcpus === 1) return 0;
   if (workload.kind === 'nic') return spec.vcpus - 1;
+  // The mediator's sleeps in Xen: the balloon's must not.
+  if (workload.kind === 'mediator') return spec.vcpus - 1;
   // Controllers share their firmware's memory: one CPU knows what was written there last.
   if (workload.kind === 'usb') return 1;
   let hash = 0;

@@ -5,6 +5,8 @@
 // Numbers are frames unless the name says otherwise (`…Kb`, `bytes`). `rc` follows the hypercall's own convention
 // (hypercall fact sheet): a count of extents for populate/increase/decrease, 0 or a negative errno elsewhere.
 
+import type { GpuOps } from './gpu-calls.ts';
+
 /** `count` extents, contiguous from `start` (stride 2^order); or extents scattered over a list of first frames. */
 export type Extents = { readonly start: number; readonly count: number } | { readonly frames: ArrayLike<number> };
 
@@ -299,7 +301,9 @@ type Ops =
   // what a driver asks of its device: bounded bursts, run by a DMA thread through IOTLB and IOMMU
   | Op<'device_submit', { sbdf: number; commands: readonly DeviceCommand[] }, { job?: number }>
   | Op<'device_wait', { sbdf: number; job: number }, Partial<DmaOutcome>>
-  | Op<'device_reset', { sbdf: number }>;
+  | Op<'device_reset', { sbdf: number }>
+  // a GPU that dom0 shares: a guest's driver, and the mediator
+  | GpuOps;
 
 /** One command of a device's command buffer: `repeat` passes over the frames; a write stores `tag`. */
 export interface DeviceCommand {

@@ -23,12 +23,14 @@ export interface ContinuationState {
 /**
  * What a call waits for without a CPU. `device`: that job of the device's queue is done. `unpause`: the caller's own domain
  * is paused, shut down or dying; resume when it may run again (or never). `lend`: until that domain's lending events are no
- * longer `seen`: a page was lent to it, or one of its borrowers faulted.
+ * longer `seen`: a page was lent to it, or one of its borrowers faulted. `gpu`: until the news of that shared GPU are no longer
+ * `seen`: a request, an answer, the end of a job.
  */
 export type BlockedOn =
   | { readonly on: 'device'; readonly sbdf: number; readonly job: number }
   | { readonly on: 'unpause'; readonly domid: number }
-  | { readonly on: 'lend'; readonly domid: number; readonly seen: number };
+  | { readonly on: 'lend'; readonly domid: number; readonly seen: number }
+  | { readonly on: 'gpu'; readonly gpu: number; readonly seen: number };
 
 export type Outcome =
   | { readonly end: 'done'; readonly answer: Answer }

@@ -39,6 +39,7 @@ import {
   unpausedomain,
 } from './domctl.ts';
 import { errno } from './errno.ts';
+import { gpuJobStart, gpuJobWait, gpuRequest, gpuTableWrite } from './gpu-op.ts';
 import { grantEntryEnd, grantEntryQuery, grantEntrySet } from './grant-entry-op.ts';
 import {
   gnttabCopy,
@@ -53,6 +54,7 @@ import {
 } from './grant-op.ts';
 import { load, store, touch, verify } from './guest-ops.ts';
 import { lend, lendClose, lendFail, lendFaults, lendOpen, lendSequence, revoke, setTarget } from './lend-op.ts';
+import { gpuAttach, gpuDetach, gpuServe } from './mediator-op.ts';
 import {
   getPodTarget,
   maximumGpfn,
@@ -61,6 +63,7 @@ import {
   setMemoryMap,
   setPodTarget,
 } from './memory-op.ts';
+import { nestedPort } from './nested-port.ts';
 import { pageOfflineOp } from './page-offline.ts';
 import { addToPhysmap, addToPhysmapBatch, removeFromPhysmap } from './physmap-op.ts';
 import { gfnToMfn, iommuOp } from './pv-iommu-op.ts';
@@ -150,6 +153,13 @@ const handlers: { readonly [N in OpName]: Handler<N> } = {
   device_submit: deviceSubmit,
   device_wait: deviceWait,
   device_reset: deviceReset,
+  gpu_table_write: gpuTableWrite,
+  gpu_request: gpuRequest,
+  gpu_job_start: gpuJobStart,
+  gpu_job_wait: gpuJobWait,
+  gpu_attach: (h, caller, call) => gpuAttach(h, caller, call, nestedPort(h, caller, runCall)),
+  gpu_detach: (h, caller, call) => gpuDetach(h, caller, call, nestedPort(h, caller, runCall)),
+  gpu_serve: (h, caller, call) => gpuServe(h, caller, call, nestedPort(h, caller, runCall)),
 };
 
 /**

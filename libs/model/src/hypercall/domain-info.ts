@@ -11,7 +11,8 @@ import { errno } from './errno.ts';
 /** Entries of one list call. */
 const MAX_LIST = 1024;
 
-function flagsOf(d: Domain): number {
+/** domInfoFlag bits. */
+export function domainFlags(d: Domain): number {
   const reason = d.r.shutdown - 1;
   const paused = d.r.pauseCount > 0;
   const dead = d.r.state === domainState.dying || d.r.state === domainState.zombie;
@@ -33,7 +34,7 @@ function infoOf(h: Host, d: Domain): DomainInfo {
   return {
     domid: d.domid,
     name: d.name,
-    flags: flagsOf(d),
+    flags: domainFlags(d),
     totPages: d.r.totPages,
     maxPages: d.r.maxPages,
     outstandingPages: d.r.outstandingPages,

@@ -217,6 +217,15 @@ describe('grant map and unmap', () => {
     expectSound(bed);
   });
 
+  it('says so when a pinned entry names a frame that its owner has lost (XSA-236)', () => {
+    const { bed, front, back } = bootGranting();
+    writeEntry(bed, front, { ref: REF, to: back, gfn: 5 });
+    mapRef(bed, back, front, REF, AT);
+    bed.h.frames.count[peekEntry(bed.h, front, 5, new Leaf())] = 0;
+    expect(mapRef(bed, back, front, REF, AT + 1).status).toBe(gntst.generalError);
+    expect(bed.log.violations.map(({ invariant }) => invariant)).toEqual(['pinnedImpliesReferenced']);
+  });
+
   it('of a PoD page populates it first', () => {
     const { bed, front, back } = bootGranting();
     const pod = 1 << 16;

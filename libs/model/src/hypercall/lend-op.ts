@@ -6,7 +6,7 @@ import type { Host } from '../host.ts';
 import { ANY_SEQUENCE, failPage, lendExtents, sequenceAt } from '../lending/lend.ts';
 import { takeFaults } from '../lending/lend-fault.ts';
 import { beginClose, beginWindow, closeSlice, fillWindow } from '../lending/open-window.ts';
-import { mayRevoke, pagesPerHold, revokeSlice } from '../lending/revoke.ts';
+import { extentsPerHold, mayRevoke, revokeSlice } from '../lending/revoke.ts';
 import { eventsSeen, onFailure as failures, windowAt } from '../lending/window.ts';
 import { type CallOf, extentAt, extentCount } from './calls.ts';
 import { extentsOk, isCount, isFrame, isPrivileged, isRun } from './checks.ts';
@@ -102,7 +102,7 @@ export function lend(h: Host, caller: Caller, call: CallOf<'lend'>, state: Conti
   if (!window || first + total * pages - 1 > window.last) return rc(-errno.ENOENT);
   const wanted = (flags & LEND_check_sequence) !== 0 ? sequence : ANY_SEQUENCE;
   const readonly = (flags & LEND_readonly) !== 0;
-  const perHold = Math.max(1, pagesPerHold(h) / pages);
+  const perHold = extentsPerHold(h);
   for (let at = state?.at ?? 0; ; ) {
     const end = Math.min(total, at + perHold);
     const slice: number[] = [];
@@ -135,8 +135,9 @@ export function revoke(h: Host, caller: Caller, call: CallOf<'revoke'>, state: C
   }
   let revoked = state?.values?.[0] ?? 0;
   for (let at = state?.at ?? first; ; ) {
-    const { next, pages } = revokeSlice(h, caller.domain, d, at, last, writeProtect);
+    const { next, pages, rc: result } = revokeSlice(h, caller.domain, d, at, last, writeProtect);
     revoked += pages;
+    if (result !== 0) return done({ rc: result, revoked });
     if (next > last) return done({ rc: 0, revoked });
     at = next;
     if (caller.preempt()) return goOn({ at, values: [revoked] });

@@ -90,8 +90,11 @@ function movePage(h: Host, d: Domain, from: number, to: number, held: Mfn[] | nu
 }
 
 /** Puts a frame of `d` at `gpfn`, after taking it from where it is and freeing what is there. The caller keeps it alive. */
-function placePage(h: Host, d: Domain, m: Mfn, gpfn: number): number {
+export function placePage(h: Host, d: Domain, m: Mfn, gpfn: number): number {
   const leaf = new Leaf();
+  // Before XSA-379 whoever moved the page meanwhile was not seen.
+  const stale = h.config.policies.p2mLookup === 'stale';
+  const seen = stale ? h.frames.gfnOf(m) : -1;
   getGfn(h, d, gpfn, P2M_ALLOC, leaf);
   try {
     if (leaf.type === p2mType.mmioDirect && isProtected(h, leaf.type)) return -errno.EPERM;
@@ -99,10 +102,10 @@ function placePage(h: Host, d: Domain, m: Mfn, gpfn: number): number {
       const rc = displace(h, d, gpfn, leaf);
       if (rc !== 0) return rc;
     }
-    const old = h.frames.gfnOf(m);
+    const old = stale ? seen : h.frames.gfnOf(m);
     if (old >= 0) {
       const rc = p2mRemovePage(h, d, old, m, 0);
-      if (rc !== 0) return rc;
+      if (rc !== 0 && !stale) return rc;
     }
     return guestPhysmapAddPage(h, d, gpfn, m, 0);
   } finally {

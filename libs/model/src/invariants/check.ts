@@ -2,6 +2,8 @@
 // safepoint: pCPUs parked between calls, DMA drained. Event invariants (a DMA landed in a stranger's frame) are not here:
 // they are judged at the step itself and reported through Platform.violation.
 import type { Host, Violation } from '../host.ts';
+import { iotlbMatchesTables } from './cache-invariants.ts';
+import { ioWalkDepthMatchesTableDepth, noContextPointsToFreedTable } from './context-invariants.ts';
 import {
   allRequesterIdsShareOneOwner,
   quarantinedDeviceKeepsItsReservedPages,
@@ -21,6 +23,7 @@ import {
   grantLeavesMatchHandles,
   grantMarksMatchPins,
   grantPinsMatchHandles,
+  handleFreedOnce,
   pinnedImpliesReferenced,
 } from './grant-invariants.ts';
 import {
@@ -41,6 +44,7 @@ import {
   claimsWithinFree,
   everyFrameHasOneOwner,
   foreignCountMatchesLeaves,
+  freeTablesAreEmpty,
   ioreqCountMatchesLeaves,
   logDirtyNeverWithDevice,
   m2pIsInverseOfP2m,
@@ -55,7 +59,11 @@ import {
   podEntryCountMatchesTable,
   podNeverWithDevice,
 } from './pod-invariants.ts';
-import { identityEntryChangesOnlyThroughItsOwner, noFrameWritableByTwoGuests } from './reserved-region-invariants.ts';
+import {
+  identityEntryChangesOnlyThroughItsOwner,
+  noFrameWritableByTwoGuests,
+  reservedPagesMappedExactlyWhileOwned,
+} from './reserved-region-invariants.ts';
 import { Survey } from './survey.ts';
 
 export interface Invariant {
@@ -108,6 +116,7 @@ export const invariants: readonly Invariant[] = [
   { name: 'iommuMirrorsP2m', source: 'p2m fact sheet, invariant 6', check: iommuMirrorsP2m },
   { name: 'noIommuLeafToFreeFrame', source: 'iommu fact sheet, invariant 2', check: noIommuLeafToFreeFrame },
   { name: 'noIotlbEntryToFreeFrame', source: 'iommu fact sheet, invariant 2; XSA-346', check: noIotlbEntryToFreeFrame },
+  { name: 'iotlbMatchesTables', source: 'iommu fact sheet, invariant 2; XSA-275, XSA-346', check: iotlbMatchesTables },
   { name: 'allRequesterIdsShareOneOwner', source: 'XSA-449, XSA-399', check: allRequesterIdsShareOneOwner },
   {
     name: 'reservedRegionCountsMatchDevices',
@@ -125,12 +134,20 @@ export const invariants: readonly Invariant[] = [
     check: identityEntryChangesOnlyThroughItsOwner,
   },
   {
+    name: 'reservedPagesMappedExactlyWhileOwned',
+    source: 'XSA-460',
+    check: reservedPagesMappedExactlyWhileOwned,
+  },
+  { name: 'noContextPointsToFreedTable', source: 'XSA-386', check: noContextPointsToFreedTable },
+  { name: 'ioWalkDepthMatchesTableDepth', source: 'XSA-390, XSA-445', check: ioWalkDepthMatchesTableDepth },
+  {
     name: 'noFrameWritableByTwoGuests',
     source: 'iommu fact sheet, race R10',
     check: noFrameWritableByTwoGuests,
   },
   { name: 'contiguityMarkersTrue', source: 'iommu fact sheet, invariant 6', check: contiguityMarkersTrue },
   { name: 'everyTableIsReachableOnce', source: 'p2m fact sheet, invariant 8', check: everyTableIsReachableOnce },
+  { name: 'freeTablesAreEmpty', source: 'XSA-328, XSA-480', check: freeTablesAreEmpty },
   { name: 'pagingPoolMatchesTables', source: 'p2m fact sheet 11', check: pagingPoolMatchesTables },
   {
     name: 'grantPinsMatchHandles',
@@ -139,6 +156,7 @@ export const invariants: readonly Invariant[] = [
   },
   { name: 'grantMarksMatchPins', source: 'hypercalls fact sheet, invariant 6', check: grantMarksMatchPins },
   { name: 'pinnedImpliesReferenced', source: 'XSA-236', check: pinnedImpliesReferenced },
+  { name: 'handleFreedOnce', source: 'XSA-218', check: handleFreedOnce },
   {
     name: 'grantLeavesMatchHandles',
     source: 'hypercalls fact sheet 3 (map)',

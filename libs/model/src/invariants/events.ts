@@ -8,6 +8,7 @@ export const eventInvariants = {
   noWalkThroughFreedTable: 'a hardware walk (CPU or IOMMU) went through a table page that had left its tree',
   noCpuAccessToFreedFrame: 'a vCPU reached a frame that nobody owns',
   noAccessAfterRevoke: 'a vCPU reached lent memory through a translation that a finished revocation had taken away',
+  revokeNeverFails: 'a page of the lender could not be taken back',
   noCpuAccessToForeignFrame: "a vCPU reached another domain's frame without a foreign mapping",
   noAccessAfterInvalidate:
     'a device or a guest reached a page through a secondary mapping after its kernel had taken the page back',
@@ -23,5 +24,8 @@ export const eventInvariants = {
   noGpuReachIntoFreedFrame: 'a shared GPU, working for a guest, landed in a frame that nobody owns',
   noGpuReachIntoForeignFrame: 'a shared GPU, working for a guest, landed in a frame of somebody else',
   busFrameIsCleanBeforeReuse: 'a bus frame was mapped again before its old translation had been flushed',
+  translationHeldWhileUsed: 'a hypercall used a frame that its gfn had lost since it was translated',
+  pointerIntoPageDiesWithTheLock:
+    'a pointer into a page was used after the lock under which it was found was dropped and the page given up',
   noFrameFreedWhileAnyTlbHoldsIt: 'a frame was freed before the unmap of its bus frame had been flushed',
 } as const;

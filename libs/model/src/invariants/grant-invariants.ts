@@ -1,8 +1,9 @@
 // State invariants of grant tables: handles, pins and the marks that a guest sees belong together, and a pinned frame is held.
 import type { Domain } from '../domain/domain.ts';
 import { activeUse, isWritten, pin, pinCount, pinsOf } from '../grant/active-entry.ts';
+import { grantWord } from '../grant/grant-state.ts';
 import { pinsFor } from '../grant/map.ts';
-import { handleDomid, handleFlags, handleRef, liveHandles } from '../grant/maptrack.ts';
+import { freeHandles, handleDomid, handleFlags, handleRef, liveHandles, PARTS } from '../grant/maptrack.ts';
 import { gtf, statusOf } from '../grant/shared-entry.ts';
 import { gntmap } from '../grant/status.ts';
 import type { Host } from '../host.ts';
@@ -93,6 +94,29 @@ export function pinnedImpliesReferenced(s: Survey): Finding[] {
         evidence: { domid: d.domid, ref, mfn },
       });
     }
+  }
+  return found;
+}
+
+/** Each handle was given back once, or is in use. */
+export function handleFreedOnce(s: Survey): Finding[] {
+  const found: Finding[] = [];
+  for (const { d } of s.domains) {
+    const t = s.h.grants.of(d);
+    const free = new Set<number>();
+    for (const handle of freeHandles(t)) {
+      const live = (handleFlags(t, handle) & PARTS) !== 0;
+      if (free.has(handle) || live) {
+        const text = `handle ${handle} of d${d.domid} is free ${live ? 'and maps something' : 'twice'}`;
+        found.push({ text, evidence: { domid: d.domid, handle } });
+      }
+      free.add(handle);
+    }
+    const known = free.size + [...liveHandles(t)].length;
+    const taken = (t.head[grantWord.nextHandle] as number) - 1;
+    if (found.length > 0 || known === taken || taken < 0) continue;
+    const text = `d${d.domid} has taken ${taken} handles, ${known} are free or map something`;
+    found.push({ text, evidence: { domid: d.domid, taken, known } });
   }
   return found;
 }

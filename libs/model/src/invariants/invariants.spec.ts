@@ -8,7 +8,7 @@ import { DOMID_IO, INVALID_MFN, type Mfn, sbdf } from '../frames/addresses.ts';
 import { frameFlag } from '../frames/frame-table.ts';
 import type { GpuState } from '../gpu/gpu-memory.ts';
 import { makePte } from '../gpu/pte.ts';
-import { setHandleFlags } from '../grant/maptrack.ts';
+import { giveHandle, setHandleFlags } from '../grant/maptrack.ts';
 import { clearStatus, gtf } from '../grant/shared-entry.ts';
 import { gntmap } from '../grant/status.ts';
 import { defaultPolicies } from '../host-config.ts';
@@ -16,8 +16,10 @@ import { hvmMem, XENMEMF_populate_on_demand } from '../hypercall/calls.ts';
 import { bank } from '../iommu/translation-cache.ts';
 import { windowsOf } from '../lending/window.ts';
 import { makeLeaf } from '../p2m/entry.ts';
+import { p2mAddIdentityEntry } from '../p2m/identity.ts';
 import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mAccess, p2mType } from '../p2m/types.ts';
+import { SLOTS_PER_TABLE, type TableIndex, tableUse } from '../shared-memory/table-pages.ts';
 import { checkInvariants, invariants } from './check.ts';
 
 /** Where dom0 maps a page that the guest grants. */
@@ -184,6 +186,11 @@ const damage: Record<string, (bed: Testbed, d: Domain) => void> = {
     const { cache } = bed.h.iommu.units[0] as (typeof bed.h.iommu.units)[number];
     cache.fill(0, d.domid, 4100, makeLeaf(60_000, 0, 0, p2mAccess.rwx), 0, cache.sequence);
   },
+  iotlbMatchesTables: (bed, d) => {
+    const { cache } = bed.h.iommu.units[0] as (typeof bed.h.iommu.units)[number];
+    const m = peekEntry(bed.h, d, 4100, new Leaf());
+    cache.fill(0, d.domid, 4101, makeLeaf(m, 0, 0, p2mAccess.rwx), 0, cache.sequence);
+  },
   allRequesterIdsShareOneOwner: (bed, d) => {
     bed.h.iommu.write(0, 'owner', d.domid + 1);
   },
@@ -204,6 +211,16 @@ const damage: Record<string, (bed: Testbed, d: Domain) => void> = {
       r.identityMapCount = 1;
     }
   },
+  reservedPagesMappedExactlyWhileOwned: ({ h }, d) => {
+    p2mAddIdentityEntry(h, d, 0x10000, p2mAccess.rw, 0);
+  },
+  noContextPointsToFreedTable: ({ h }) => {
+    const { contexts } = h.iommu;
+    contexts[0] = ((contexts[0] as number) % 2 ** 24) + (h.tables.pages - 1) * 2 ** 24;
+  },
+  ioWalkDepthMatchesTableDepth: ({ h }) => {
+    h.iommu.contexts[0] = (h.iommu.contexts[0] as number) - (1 << 4);
+  },
   quarantinedDeviceKeepsItsReservedPages: (bed) => {
     bed.h.iommu.write(0, 'owner', DOMID_IO + 1);
     bed.h.iommu.contexts[0] = 0;
@@ -212,6 +229,14 @@ const damage: Record<string, (bed: Testbed, d: Domain) => void> = {
     const index = slotIndex(bed, d.r.iommuRoot, 4112);
     const { slots } = bed.h.tables;
     slots[index] = (slots[index] as number) + (3 << 4);
+  },
+  freeTablesAreEmpty: (bed) => {
+    const { tables } = bed.h;
+    const m = bed.h.heap.alloc(0) as Mfn;
+    const table = tables.alloc(tableUse.p2m, 0, m);
+    tables.free(table as TableIndex);
+    bed.h.heap.free(m, 0);
+    tables.slots[table * SLOTS_PER_TABLE + 5] = 3;
   },
   everyTableIsReachableOnce: (bed, d) => {
     const { slots } = bed.h.tables;
@@ -229,6 +254,9 @@ const damage: Record<string, (bed: Testbed, d: Domain) => void> = {
   },
   pinnedImpliesReferenced: (bed, d) => {
     bed.h.frames.count[frameAt(bed, d, 4110)] = 0;
+  },
+  handleFreedOnce: (bed) => {
+    for (let i = 0; i < 2; i++) giveHandle(bed.h, bed.dom0, 1);
   },
   grantLeavesMatchHandles: (bed) => {
     bed.dom0.r.nrGrantLeaves++;

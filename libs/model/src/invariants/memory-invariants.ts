@@ -5,7 +5,7 @@ import { slotFrame, slotLow, slotType } from '../p2m/entry.ts';
 import { flushPending } from '../p2m/p2m.ts';
 import { p2mLogDirtyGlobal } from '../p2m/recalc.ts';
 import { isGrant, p2mType } from '../p2m/types.ts';
-import { tableUse } from '../shared-memory/table-pages.ts';
+import { SLOTS_PER_TABLE, type TableIndex, tableUse } from '../shared-memory/table-pages.ts';
 import type { Finding } from './findings.ts';
 import type { Survey } from './survey.ts';
 
@@ -161,4 +161,19 @@ export function pagingPoolMatchesTables(s: Survey): Finding[] {
       text: `d${d.domid}: the paging pool counts ${d.r.poolTotal} pages, ${d.pool.length} are free and ${behind.get(d.slot) ?? 0} are tables`,
       evidence: { domid: d.domid, total: d.r.poolTotal, free: d.pool.length, tables: behind.get(d.slot) ?? 0 },
     }));
+}
+
+/** What a table page held is gone when it is free: the next who gets it takes it for empty. */
+export function freeTablesAreEmpty({ h }: Survey): Finding[] {
+  const { tables } = h;
+  for (let table = 1; table < tables.slotsEverUsed / SLOTS_PER_TABLE; table++) {
+    if (tables.useOf(table as TableIndex) !== tableUse.free) continue;
+    const first = table * SLOTS_PER_TABLE;
+    for (let i = first; i < first + SLOTS_PER_TABLE; i++) {
+      if (tables.slots[i] === 0) continue;
+      const text = `table ${table} is free, and its entry ${i - first} is ${tables.slots[i]}`;
+      return [{ text, evidence: { table, entry: i - first } }];
+    }
+  }
+  return [];
 }

@@ -1,6 +1,7 @@
 // State invariants of reserved device memory in guests: what was mapped 1:1 for a device stays so, and one guest alone has it.
 // How often a region is counted is device-invariants.ts's.
 import type { Domain } from '../domain/domain.ts';
+import { mayAccessIomem } from '../domain/iomem.ts';
 import type { Host } from '../host.ts';
 import { identityMaps } from '../iommu/identity-mapping.ts';
 import { iommuLookupPage } from '../iommu/iommu.ts';
@@ -24,6 +25,28 @@ export function identityEntryChangesOnlyThroughItsOwner({ h }: Survey): Finding[
           `d${d.domid} has a device with the reserved region ${hex(first)}-${hex(last)}: ` +
           `of ${identical} pages mapped 1:1 for it ${now} still are`,
         evidence: { domid: d.domid, first, last, identical, now },
+      });
+    }
+  }
+  return found;
+}
+
+/**
+ * A guest has reserved pages 1:1 only where it is known for which device, so that they go when it goes; unless it may map them as I/O
+ * memory of its own.
+ */
+export function reservedPagesMappedExactlyWhileOwned({ h }: Survey): Finding[] {
+  const found: Finding[] = [];
+  for (const d of guestsOf(h)) {
+    const known = identityMaps(d);
+    for (const { startPfn, endPfn } of h.config.rmrrs) {
+      if (known.some(({ first, last }) => first <= startPfn && endPfn <= last)) continue;
+      if (mayAccessIomem(d, startPfn, endPfn)) continue;
+      const pages = identityPages(h, d, startPfn, endPfn);
+      if (pages === 0) continue;
+      found.push({
+        text: `d${d.domid} has ${pages} pages of the reserved region ${hex(startPfn)}-${hex(endPfn)} mapped 1:1, for no device`,
+        evidence: { domid: d.domid, first: startPfn, last: endPfn, pages },
       });
     }
   }

@@ -44,6 +44,18 @@ export class Runs {
     };
   }
 
+  /** The run that has `from` in it, or null. */
+  covering(from: number): Run | null {
+    let [low, high] = [0, this.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.cells[middle * FIELDS] as number) <= from) low = middle + 1;
+      else high = middle;
+    }
+    const run = this.at(low - 1);
+    return run !== undefined && from < run.from + run.pages ? run : null;
+  }
+
   *[Symbol.iterator](): Generator<Run> {
     for (let i = 0; i < this.length; i++) yield this.at(i) as Run;
   }

@@ -189,10 +189,8 @@ export class Survey {
     if (type === p2mType.ioreqServer) s.ioreqLeaves += pages;
     for (let i = 0; i < pages; i++) {
       const m = (mfn + i) as Parameters<typeof frames.ownerOf>[0];
-      if (frames.m2p[m] === gfn + i + 1 && frames.ownerOf(m) === domid && (frames.count[m] as number) > 0) {
-        if ((frames.flags[m] as number) & frameFlag.podCache) this.mappedCacheFrame(s, gfn + i, m);
-        continue;
-      }
+      if ((frames.flags[m] as number) & frameFlag.podCache) this.mappedCacheFrame(s, gfn + i, m);
+      if (frames.m2p[m] === gfn + i + 1 && frames.ownerOf(m) === domid && (frames.count[m] as number) > 0) continue;
       const evidence = { domid, gfn: gfn + i, mfn: m, owner: frames.ownerOf(m), m2p: frames.gfnOf(m) };
       const where = `d${domid} gfn ${hex(gfn + i)} maps mfn ${hex(m)}`;
       if (frames.count[m] === 0) this.findings.add('noP2mLeafToFreeFrame', `${where}, which is free`, evidence);

@@ -20,7 +20,15 @@ import { iommuLegacyMap, iommuLegacyUnmap } from './iommu.ts';
 
 const RW = IOMMUF_readable | IOMMUF_writable;
 let silent = false;
-installSeam({ step: (kind) => (silent && kind === stepKind.deviceTlbFlush ? errno.ETIMEDOUT : 0) });
+/** Called where the device's TLB is about to be flushed. */
+let meanwhile: (() => void) | null = null;
+installSeam({
+  step(kind) {
+    if (kind !== stepKind.deviceTlbFlush) return 0;
+    meanwhile?.();
+    return silent ? errno.ETIMEDOUT : 0;
+  },
+});
 
 /** d1 has a GPU with ATS, and frames 0x1000…; the network card has none. */
 function setup(rest: Partial<HostConfig> = {}, unitRest: Partial<IommuUnitConfig> = {}) {
@@ -84,6 +92,17 @@ describe('a device with ATS', () => {
     expect(dma.transaction(GPU, 8, 'w', 3)).toBe(0);
     expect([h.frames.tag[0x1008], h.frames.tag[0x2008]]).toEqual([1, 3]);
     expect(log.violations).toEqual([]);
+  });
+
+  it('is its old owner’s until its own TLB is flushed, though its context has changed', () => {
+    const { h, d, dma, log } = setup({ quarantine: 'none' });
+    expect(dma.transaction(GPU, 8, 'w', 1)).toBe(0);
+    const reasons: number[] = [];
+    meanwhile = () => reasons.push(dma.transaction(GPU, 8, 'w', 2));
+    expect(deassignDevice(h, d, GPU)).toBe(0);
+    meanwhile = null;
+    expect([reasons, h.frames.tag[0x1008], log.violations]).toEqual([[0], 2, []]);
+    expect(h.iommu.ownerOf(0)).toBe(0);
   });
 
   it('that does not answer an invalidation is broken, its domain crashed, its entries of no more use', () => {

@@ -35,6 +35,8 @@ export class DmaThread {
   tag = 0;
   /** Frame that the last request reached, if it did not fault. */
   mfn = -1;
+  /** Bus frame that it asked for. */
+  dfn = -1;
   /** A mediated device works for one guest at a time: whose memory it must be in now. -1: the one of its context entry. */
   onBehalfOf: Domid | -1 = -1;
   /** What the tables held when the last fault was looked into. */
@@ -55,6 +57,7 @@ export class DmaThread {
     const device = this.deviceOf(sbdf);
     if (busMasterIsOff(h, device)) return BUS_MASTER_OFF;
     h.counters.add(C_TRANSACTIONS);
+    this.dfn = dfn;
     const write = kind === 'w';
     if (!h.config.iommuEnabled) {
       this.access(dfn as Mfn, write, tag);
@@ -127,6 +130,8 @@ export class DmaThread {
     const domid = domidOfDid(unit, translator.did);
     const owner = h.frames.ownerOf(m);
     if (owner === domid || !isHeapRam(h, m)) return;
+    // While a device changes hands its own TLB is flushed after its context: until then it is its old owner's too.
+    if (translator.translated && owner >= 0 && owner === h.iommu.ownerOf(device)) return;
     const free = owner < 0 && Atomics.load(h.frames.count, m) <= 0;
     const special = translator.shared ? isSpecial(slotType(slotLow(slot))) : (slot & SLOT_LENT) !== 0;
     const quarantined = domid >= FIRST_QUARANTINE_DID && h.iommu.scratch[0] === m + 1;

@@ -35,6 +35,8 @@ export class Translator {
   did = 0;
   shared = false;
   passThrough = false;
+  /** It came from the device's own TLB: no context had a say in it. */
+  translated = false;
   /** Owner of the frame (domid + 1, 0 = nobody) when the translation was read from the tables. */
   ownerThen = 0;
   private sequence = 0;
@@ -46,6 +48,7 @@ export class Translator {
   /** The 4K slot that `dfn` translates to for a request of that id (`needed`: 1 read, 2 write), or minus the fault reason. */
   translate(unit: Unit, requester: number, dfn: number, needed: number): number {
     this.sequence = unit.cache.sequence;
+    this.translated = false;
     const context = this.context(unit, requester);
     if (context < 0) return context;
     if (!contextPresent(context)) return -faultReason.noContextEntry;
@@ -69,6 +72,7 @@ export class Translator {
     const kept = this.cached(tlb, DEVICE_TLB_DID, dfn, needed);
     if (kept > 0) {
       this.h.counters.add(C_DEVICE_HIT);
+      this.translated = true;
       return kept;
     }
     const slot = this.byUnit(unit, context, dfn, needed);

@@ -18,7 +18,8 @@ import { counter } from '../shared-memory/counters.ts';
 import { load } from '../shared-memory/slots.ts';
 import { clearFaults, injectFault } from './lend-fault.ts';
 import { eachSlot, isAbsentSlot, isLentSlot, leafIndex, lentSlot, writeSlot } from './lent-leaf.ts';
-import { dropLent } from './open-window.ts';
+import { isOnDemand, lendLarge } from './on-demand.ts';
+import { countsLent, letGo } from './open-window.ts';
 import { announce, type LendWindow, onFailure, windowAt, windowState } from './window.ts';
 
 const C_LENT = counter('lend.lent');
@@ -103,7 +104,7 @@ export function lendExtents(
   if (lender.isTranslated) p2mUnlock(h, lender);
   if (rc === 0) rc = lendFrames(h, lender, borrower, at, taken, readonly, sequence);
   // What was lent holds its own references.
-  for (const m of taken) dropLent(h, m, pages);
+  for (const m of taken) letGo(h, m, pages);
   if (rc === 0) announce(borrower);
   return rc;
 }
@@ -130,6 +131,11 @@ function lendFrames(
     const level = window.order / 9;
     const conflict = firstConflict(h, borrower, at, last, level, taken);
     if (conflict !== 0) return conflict;
+    if (isOnDemand(h, window)) {
+      const keep = (m: Mfn, count: number): void => hold(h, lender, borrower, m, count);
+      const rc = lendLarge(h, borrower, at, taken, readonly, keep);
+      if (rc !== 0) return rc;
+    }
     eachSlot(h, borrower, at, last, level, (g, index) => {
       const m = taken[(g - at) / pages] as Mfn; // one frame per slot
       const old = load(h.tables.slots, index);
@@ -170,11 +176,12 @@ function firstConflict(
 
 /** The leaf's own references: the caller has one of each frame, so these cannot fail. */
 function hold(h: Host, lender: Domain, borrower: Domain, m: Mfn, pages: number): void {
+  borrower.r.nrLent += pages;
+  if (!countsLent(h)) return;
   for (let i = 0; i < pages; i++) {
     const frame = (m + i) as Mfn;
     if (h.frames.valid(frame) && h.frames.ownerOf(frame) === lender.domid) Atomics.add(h.frames.count, frame, 1);
   }
-  borrower.r.nrLent += pages;
 }
 
 /**

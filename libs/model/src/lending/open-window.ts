@@ -16,6 +16,7 @@ import { isHole, p2mAccess, p2mType } from '../p2m/types.ts';
 import { load } from '../shared-memory/slots.ts';
 import { clearFaults } from './lend-fault.ts';
 import { eachSlot, isAbsentSlot, isLentSlot, writeSlot } from './lent-leaf.ts';
+import { eachLarge, framesOfLarge, isOnDemand, LARGE, largeOrder } from './on-demand.ts';
 import { announce, freeWindow, type LendWindow, windowAt, windowState, windowsOf } from './window.ts';
 
 /** Leaves made or taken away under one hold of the lock. */
@@ -82,9 +83,11 @@ export function fillWindow(h: Host, borrower: Domain, lender: Domain, first: num
     const end = Math.min(window.count, at + SLICE * pages);
     const leaf = new Leaf();
     for (let i = at; i < end; i += pages) {
-      if (!isFree(h, borrower, first + i, pages, leaf)) return -errno.EBUSY;
       const { lentAbsent } = p2mType;
-      const rc = eptSetEntry(h, borrower, first + i, INVALID_MFN, window.order, lentAbsent, p2mAccess.rwx);
+      const order = isOnDemand(h, window) ? largeOrder(window, first + i) : window.order;
+      if (order < 0) continue;
+      if (!isFree(h, borrower, first + i, 2 ** order, leaf)) return -errno.EBUSY;
+      const rc = eptSetEntry(h, borrower, first + i, INVALID_MFN, order, lentAbsent, p2mAccess.rwx);
       if (rc !== 0) return rc;
     }
     if (end === window.count) window.state = windowState.open;
@@ -142,6 +145,16 @@ export function closeSlice(h: Host, borrower: Domain, window: LendWindow): boole
     }
     writeSlot(h, index, 0);
   });
+  if (isOnDemand(h, window)) {
+    eachLarge(h, borrower, first, first + pages - 1, (_g, index, slot) => {
+      if (isLentSlot(slot)) {
+        changed = true;
+        held.push(...framesOfLarge(slot));
+        borrower.r.nrLent -= LARGE;
+      }
+      writeSlot(h, index, 0);
+    });
+  }
   if (changed) {
     syncDomain(h, borrower);
     if (borrower.has('hapPtShare')) iommuIotlbFlush(h, borrower, first, pages, FLUSHF_modified);
@@ -155,8 +168,16 @@ export function closeSlice(h: Host, borrower: Domain, window: LendWindow): boole
   return pages < count;
 }
 
-/** References that a lent leaf held. Device memory has none. */
+/** Policy `lend.frames`: a lent leaf holds a reference of each frame, or (a mistake to look at) it relies on its lender. */
+export const countsLent = (h: Host): boolean => h.config.policies.lendFrames === 'counted';
+
+/** References that a lent leaf held. */
 export function dropLent(h: Host, m: Mfn, pages: number): void {
+  if (countsLent(h)) letGo(h, m, pages);
+}
+
+/** One reference of each frame. Device memory has none. */
+export function letGo(h: Host, m: Mfn, pages: number): void {
   for (let i = 0; i < pages; i++) {
     const frame = (m + i) as Mfn;
     if (isCounted(h, frame)) putPage(h, frame);
@@ -170,14 +191,14 @@ export const isCounted = (h: Host, m: Mfn): boolean => h.frames.valid(m) && h.fr
  * A dying domain, as a borrower and as a lender: every window of its is closed. 0 or -ERESTART. In its lender's role it must come
  * before its devices go: their memory may be lent.
  */
-export function closeAllWindows(h: Host, d: Domain, preempt: () => boolean): number {
+export function closeAllWindows(h: Host, d: Domain, preempt: () => boolean, which: 'all' | 'borrowed'): number {
   for (const borrower of h.allDomains()) {
     // Whoever opens one while `d` is not dying yet has opened it when the lock is ours.
     p2mReadLock(h, borrower);
     const windows = windowsOf(borrower);
     p2mReadUnlock(h, borrower);
     for (const window of windows) {
-      const mine = (w: LendWindow): boolean => borrower === d || w.isOf(d);
+      const mine = (w: LendWindow): boolean => borrower === d || (which === 'all' && w.isOf(d));
       if (!beginClose(h, borrower, window, mine)) continue;
       while (closeSlice(h, borrower, window)) if (preempt()) return -errno.ERESTART;
     }

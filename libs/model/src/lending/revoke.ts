@@ -18,6 +18,7 @@ import { p2mLock, p2mUnlock, syncDomain } from '../p2m/p2m.ts';
 import { counter } from '../shared-memory/counters.ts';
 import { load } from '../shared-memory/slots.ts';
 import { absentSlot, eachSlot, isLentSlot, lentSlot, writeSlot } from './lent-leaf.ts';
+import { eachLarge, framesOfLarge, isOnDemand, LARGE, splitAtEdges } from './on-demand.ts';
 import { dropLent } from './open-window.ts';
 import { type LendWindow, windowAt, windowState } from './window.ts';
 
@@ -26,8 +27,8 @@ const C_FLUSH = counter('lend.flush');
 /** What a revocation must not move. */
 const C_ALLOCATIONS = [counter('heap.alloc'), counter('p2m.ptAlloc'), counter('iommu.ptAlloc')] as const;
 
-/** Pages under one hold of the p2m lock; all of them with the policy `lock: whole-op`. */
-export function pagesPerHold(h: Host): number {
+/** Extents (leaves of the window's size) under one hold of the p2m lock; all of them with the policy `lock: whole-op`. */
+export function extentsPerHold(h: Host): number {
   const { p2mLockHold, p2mLockBatch } = h.config.policies;
   return p2mLockHold === 'whole-op' ? Number.POSITIVE_INFINITY : Number(p2mLockBatch);
 }
@@ -46,6 +47,8 @@ export interface Revoked {
   readonly next: number;
   /** Pages that were lent until now. */
   readonly pages: number;
+  /** 0; -ENOMEM with the policy `lend.tables: on-demand`, and nothing was revoked. */
+  readonly rc: number;
 }
 
 /**
@@ -62,19 +65,23 @@ export function revokeSlice(
 ): Revoked {
   const before = allocations(h);
   const frames: Mfn[] = [];
+  let rc = 0;
   p2mLock(h, borrower);
   const window = windowAt(borrower, first);
   // Closed meanwhile, which revoked everything.
   if (!window?.isOf(lender) || window.state === windowState.closing) {
     p2mUnlock(h, borrower);
-    return { next: last + 1, pages: 0 };
+    return { next: last + 1, pages: 0, rc };
   }
   const pages = 2 ** window.order;
   const from = first - (first % pages);
-  const to = Math.min(last, from + Math.max(pages, pagesPerHold(h)) - 1);
+  const to = Math.min(last, from + pages * extentsPerHold(h) - 1);
   const end = to - (to % pages) + pages - 1;
   window.moveOn();
-  const changed = clearLeaves(h, borrower, window, from, end, writeProtect, frames);
+  const onDemand = isOnDemand(h, window);
+  if (onDemand) rc = splitAtEdges(h, borrower, from, end);
+  const large = onDemand && rc === 0 ? clearLarge(h, borrower, from, end, writeProtect, frames) : 0;
+  const changed = rc === 0 ? large + clearLeaves(h, borrower, window, from, end, writeProtect, frames) : 0;
   if (changed > 0) {
     syncDomain(h, borrower);
     if (borrower.has('hapPtShare')) iommuIotlbFlush(h, borrower, from, end - from + 1, FLUSHF_modified);
@@ -84,8 +91,40 @@ export function revokeSlice(
   p2mUnlock(h, borrower);
   for (const m of frames) dropLent(h, m, pages);
   h.counters.add(C_REVOKED, changed);
-  h.assert(allocations(h) === before, 'a revocation allocates nothing');
-  return { next: end + 1, pages: changed };
+  if (rc !== 0) return failed(h, borrower, from, rc);
+  h.assert(onDemand || allocations(h) === before, 'a revocation allocates nothing');
+  return { next: end + 1, pages: changed, rc: 0 };
+}
+
+/** Its lender's kernel has no way out but to stop: it may not go on while the page is there. */
+function failed(h: Host, borrower: Domain, g: number, rc: number): Revoked {
+  h.platform.violation({
+    invariant: 'revokeNeverFails',
+    text: `gfn ${g.toString(16)} of d${borrower.domid} cannot be revoked: it lies in a 2M mapping, and there is no table to split that into`,
+    evidence: { domid: borrower.domid, gfn: g, rc },
+  });
+  return { next: g, pages: 0, rc };
+}
+
+/** 2M mappings that go as a whole (policy `lend.tables: on-demand`). */
+function clearLarge(
+  h: Host,
+  borrower: Domain,
+  first: number,
+  last: number,
+  writeProtect: boolean,
+  frames: Mfn[],
+): number {
+  let changed = 0;
+  eachLarge(h, borrower, first, last, (_g, index, slot) => {
+    if (!isLentSlot(slot)) return;
+    writeSlot(h, index, writeProtect ? lentSlot(slotFrame(slot) as Mfn, 1, true) : absentSlot(1));
+    changed += LARGE;
+    if (writeProtect) return;
+    frames.push(...framesOfLarge(slot));
+    borrower.r.nrLent -= LARGE;
+  });
+  return changed;
 }
 
 function clearLeaves(

@@ -9,7 +9,7 @@ import { load } from '../shared-memory/slots.ts';
 import { isLentSlot, leafIndex } from './lent-leaf.ts';
 
 /** True if the tables show `m` at `g` as lent, at either page size. */
-function stillLent(h: Host, d: Domain, g: number, m: number): boolean {
+export function isStillLent(h: Host, d: Domain, g: number, m: number): boolean {
   for (const level of [0, 1]) {
     const index = leafIndex(h, d, g, level);
     if (index < 0) continue;
@@ -24,7 +24,7 @@ function stillLent(h: Host, d: Domain, g: number, m: number): boolean {
  * this CPU: while the lock is held, or the request stands, it has not returned. Looked at in the opposite order.
  */
 export function checkLentAccess(h: Host, d: Domain, g: number, m: number): void {
-  if (stillLent(h, d, g, m)) return;
+  if (isStillLent(h, d, g, m)) return;
   if (Atomics.load(d.r.words, domainRecord.at.deferFlush) > 0 || flushPending(d, h.cpu)) return;
   h.platform.violation({
     invariant: 'noAccessAfterRevoke',

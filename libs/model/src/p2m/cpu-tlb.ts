@@ -135,4 +135,15 @@ export class CpuTlbs {
       yield { slot: owner - 1, gfn: key - owner * 2 ** 40, leaf: this.doubles[base + i * 2 + 1] as number };
     }
   }
+
+  /** All live entries of its paging-structure cache: a last-level table for each 2M region. */
+  *tables(cpu: number): Generator<{ slot: number; region: number; table: number }> {
+    const base = cpu * DOUBLES + TLB_ENTRIES * 2;
+    for (let i = 0; i < WALK_ENTRIES; i++) {
+      const key = this.doubles[base + i * 3] as number;
+      if (key === 0) continue;
+      const owner = Math.floor(key / 2 ** 40);
+      yield { slot: owner - 1, region: key - owner * 2 ** 40, table: this.doubles[base + i * 3 + 1] as number };
+    }
+  }
 }

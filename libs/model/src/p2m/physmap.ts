@@ -125,6 +125,8 @@ function repair(h: Host, d: Domain, g: number, pages: number, podBefore: number)
 /** A frame has one place: what `d` maps elsewhere is unmapped there. */
 function removeAliases(h: Host, d: Domain, m: Mfn, pages: number): number {
   const { m2p } = h.frames;
+  // Xen's own pages were taken away by whoever placed them (XSA-379).
+  if (h.config.policies.p2mLookup === 'stale' && h.frames.has(m, frameFlag.special)) return 0;
   for (let i = 0; i < pages; i++) {
     const at = m2p[m + i] as number;
     if (at === 0 || h.frames.ownerOf((m + i) as Mfn) !== d.domid) continue;
@@ -239,10 +241,12 @@ export function setTypedEntry(
   type: number,
   access: number,
 ): number {
+  const leaf = new Leaf();
+  const stale = h.config.policies.p2mLookup === 'stale';
+  if (stale) peekEntry(h, d, g, leaf);
   p2mLock(h, d);
   try {
-    const leaf = new Leaf();
-    peekEntry(h, d, g, leaf);
+    if (!stale) peekEntry(h, d, g, leaf);
     if (leaf.order < order) return leaf.order + 1;
     if (isSpecial(leaf.type) && leaf.mfn === m && leaf.type === type) {
       return leaf.access === access ? 0 : p2mSetEntry(h, d, g, m, order, type, access);

@@ -2,7 +2,7 @@
 // point of this file; it is p2m fact sheet 5, step by step. The caller holds the p2m write lock.
 import type { Domain } from '../domain/domain.ts';
 import { putPage } from '../domain/memory.ts';
-import { type Domid, INVALID_MFN, MAX_GFN, type Mfn, type Order } from '../frames/addresses.ts';
+import { type Domid, INVALID_MFN, MAX_GFN, MAX_RAM_GFN, type Mfn, type Order } from '../frames/addresses.ts';
 import type { Host } from '../host.ts';
 import { errno } from '../hypercall/errno.ts';
 import { touchesBusFrames } from '../iommu/bus-space.ts';
@@ -27,7 +27,7 @@ import { resolveMisconfig } from './misconfig.ts';
 import { p2mTlbFlushSync, syncDomain } from './p2m.ts';
 import { p2mAllocTable, p2mFreeTable } from './paging-pool.ts';
 import { splitLeaf } from './split.ts';
-import { p2mType } from './types.ts';
+import { isPod, isRam, p2mType } from './types.ts';
 
 const C_SET = counter('p2m.set');
 
@@ -39,7 +39,7 @@ const C_SET = counter('p2m.set');
 export function eptSetEntry(h: Host, d: Domain, g: number, m: Mfn, order: Order, type: number, access: number): number {
   const pages = 2 ** order;
   if (order % 9 !== 0 || order > 18 || g % pages !== 0 || (m !== INVALID_MFN && m % pages !== 0)) return -errno.EINVAL;
-  if (g < 0 || g + pages - 1 > MAX_GFN) return -errno.EINVAL;
+  if (g < 0 || g + pages - 1 > (isRam(type) || isPod(type) ? MAX_RAM_GFN : MAX_GFN)) return -errno.EINVAL;
   // Bus frames that dom0 manages itself are no gfns of it: an IOMMU entry would be overwritten (dfn = gfn).
   if (d.isHardware && touchesBusFrames(h.config, g, pages)) return -errno.EINVAL;
   if (step(stepKind.p2mWrite, g) !== 0) return -errno.ENOMEM;

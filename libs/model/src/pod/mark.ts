@@ -8,6 +8,7 @@ import { p2mLock, p2mUnlock } from '../p2m/p2m.ts';
 import { Leaf, peekEntry } from '../p2m/peek-entry.ts';
 import { p2mSetEntry } from '../p2m/set-entry.ts';
 import { isPod, p2mAccess, p2mType } from '../p2m/types.ts';
+import { step, stepKind } from '../shared-memory/step.ts';
 import { refusedByDevice } from './pod-state.ts';
 
 /**
@@ -36,7 +37,10 @@ function markChunk(h: Host, d: Domain, gfn: Gfn, order: Order): number {
     // never sees an entry that is not counted.
     d.locks.pod.lock();
     const rc = p2mSetEntry(h, d, gfn, INVALID_MFN, order, p2mType.populateOnDemand, p2mAccess.rwx);
-    if (rc === 0) d.r.podEntryCount += 2 ** order - replaced;
+    if (rc === 0) {
+      step(stepKind.count, gfn);
+      d.r.podEntryCount += 2 ** order - replaced;
+    }
     d.locks.pod.unlock();
     if (rc !== 0 && order > 0) {
       domainCrash(h, d, 'domain_crash called from mark_populate_on_demand: part of a range may be marked');

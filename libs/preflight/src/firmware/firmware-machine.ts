@@ -230,6 +230,8 @@ class FirmwareReader {
       heapLimitMb: null,
       rmrrOption: null,
       mmioReadOnly: [],
+      sharedGpus: [],
+      busSpaceMb: 0,
     };
   }
 

@@ -195,6 +195,22 @@ export class Gntdev implements IntervalOps {
     });
   }
 
+  /** What Xen does when the kernel that mapped them is gone: every grant is unmapped, whoever refers to its page. */
+  releaseAll(): void {
+    const { state, port } = this;
+    for (const map of state.maps()) {
+      const ops = this.pagesOf(map)
+        .filter((i) => state.page(map, i, 'handle') !== 0)
+        .map((i) => ({
+          hostAddr: this.memory.gfnOf(this.frameOf(map, i)) * 4096,
+          devBusAddr: 0,
+          handle: state.page(map, i, 'handle') - 1,
+        }));
+      if (ops.length > 0) port.call({ op: 'gnttab_unmap_grant_ref', ops });
+      for (const i of this.pagesOf(map)) state.setPage(map, i, 'handle', 0);
+    }
+  }
+
   /** The worker's round at `now` (ms): unmaps what nobody refers to any more. Answers when to come again; Infinity: nothing left. */
   runWork(now: number): number {
     return this.locked(() =>

@@ -43,6 +43,16 @@ export class GrantFrontend {
     return true;
   }
 
+  /** Pages that were put off. */
+  get waiting(): number {
+    return this.deferred.length;
+  }
+
+  /** Whether one of these is among them. */
+  isWaiting(refs: readonly number[]): boolean {
+    return this.deferred.some(({ ref }) => refs.includes(ref));
+  }
+
   /** The timer's round over what was put off (gnttab_handle_deferred). Answers how many are left. */
   retry(): number {
     const again = this.deferred;

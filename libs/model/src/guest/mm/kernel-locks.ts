@@ -16,6 +16,8 @@ export class KernelLocks extends LockTable {
   private readonly declared: readonly LockDeclaration[];
   private readonly graph: WaitGraph;
   private readonly report: (v: Violation) => void;
+  /** A task of a kernel that has stopped is to notice soon, though nobody wakes it. */
+  protected override readonly sliceMs = 10;
   /** How deep this task is in code that may not sleep. */
   private atomic = 0;
 

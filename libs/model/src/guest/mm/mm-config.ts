@@ -82,3 +82,10 @@ export function createMm(config: MmConfig): MmShared {
   initNotifiers(result.buffers.notifiers, config.firstSequence);
   return result;
 }
+
+/** All of it as new: another process, in a kernel that has let go of the one before. None of its tasks may be at work. */
+export function renewMm({ config, buffers }: MmShared): void {
+  for (const buffer of Object.values(buffers)) new Uint8Array(buffer).fill(0);
+  initFrames(buffers.frames, config.frames);
+  initNotifiers(buffers.notifiers, config.firstSequence);
+}

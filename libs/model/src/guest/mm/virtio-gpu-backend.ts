@@ -17,8 +17,11 @@ export interface VirtioGpuConfig {
   readonly gfn: number;
   readonly page: number;
   readonly count: number;
-  /** Who sees that a page was taken away since it was looked up: the driver under its lock, Xen by the window's sequence, nobody. */
-  readonly retryCheck: 'under-lock' | 'hypervisor' | 'missing';
+  /**
+   * Who sees that a page was taken away since it was looked up: the driver under its lock, Xen by the window's sequence, the driver
+   * before it has its lock (too early), nobody.
+   */
+  readonly retryCheck: 'under-lock' | 'hypervisor' | 'before-lock' | 'missing';
   /** What the guest gets for a page whose content is lost. */
   readonly onFailure: 'zero-page' | 'fault';
 }
@@ -33,7 +36,8 @@ export class VirtioGpuBackend implements IntervalOps {
   private readonly port: Hypercalls;
   private readonly memory: XenMemory;
   private readonly config: VirtioGpuConfig;
-  /** Of this task. */
+  /** Of this task: pages looked up to be lent, and what became of them. */
+  lookups = 0;
   lent = 0;
   revoked = 0;
   lost = 0;
@@ -73,6 +77,7 @@ export class VirtioGpuBackend implements IntervalOps {
     for (let windowSequence = told; ; windowSequence = this.windowSequence(gfn)) {
       mm.panicCell.check();
       const begun = mm.notifiers.readBegin(sub);
+      this.lookups++;
       const found = lookUpPage(mm, page, write);
       if (found.rc !== 0) {
         this.giveUp(gfn);
@@ -101,6 +106,7 @@ export class VirtioGpuBackend implements IntervalOps {
       const flags = call.flags | LEND_check_sequence;
       return this.counted(port.call({ ...call, flags, sequence: windowSequence }).rc);
     }
+    if (config.retryCheck === 'before-lock' && mm.notifiers.readRetry(sub, begun)) return -errno.EAGAIN;
     const lock = mm.driverLock(config.driver);
     lock.lock();
     try {

@@ -85,7 +85,7 @@ export class InvalidationQueue {
   wait(cpu: number, locks: LockTable, printk: (line: string) => void): void {
     const slot = CONTROL_WORDS + cpu;
     const since = nowNs();
-    while (Atomics.load(this.control, slot) === 0) {
+    while (!this.isDone(cpu)) {
       if (this.turn()) continue;
       locks.waitUntil(
         this.control,
@@ -98,8 +98,13 @@ export class InvalidationQueue {
     if (took > SLOW_NS) printk(`[VT-D] IOMMU#${this.unit}: QI wait descriptor took ${Math.round(took / 1e6)}ms`);
   }
 
+  /** Whether the wait descriptor that this CPU queued last was carried out, or one that it queued before and gave up on. */
+  isDone(cpu: number): boolean {
+    return Atomics.load(this.control, CONTROL_WORDS + cpu) !== 0;
+  }
+
   /** The unit carries out what is queued; false: another CPU is turning it. */
-  private turn(): boolean {
+  turn(): boolean {
     const { control } = this;
     if (Atomics.compareExchange(control, ENGINE, 0, 1) !== 0) return false;
     for (let at = this.head; at !== this.tail; at = this.head) {
