@@ -71,6 +71,11 @@ export class Balloon {
     return Math.trunc((targetPages - currentPages) / this.unit) * this.unit;
   }
 
+  /** Whether the watch has ever fired. */
+  get hasTarget(): boolean {
+    return this.targetDiff !== null;
+  }
+
   /** The watch on memory/target (KiB) fired. */
   onTarget(kib: number): void {
     const { memory, control, staticMaxKb } = this.o;

@@ -182,6 +182,20 @@ describe('a guest kernel on a real host', () => {
     expect(checkInvariants(host.h)).toEqual([]);
   });
 
+  it('keeps a target that was set while it was still booting', () => {
+    const text = 'type = "hvm"\nvcpus = 1\nmemory = 32\n';
+    const boot = (name: string, less: number): number => {
+      const domain = built(finish(createDomain(ports, config(`name = "${name}"\n${text}`))));
+      const { kernel, run } = start(host, specOf(domain, ports, { vcpus: 1 }));
+      const target = Number(ports.xenstore.read(domain.domid, 'memory/target'));
+      if (less > 0) kernel.command({ do: 'target', kib: target - less * 1024 });
+      run(60_000, 200);
+      return host.h.domain(domain.domid)?.r.totPages ?? 0;
+    };
+    const whole = boot('whole', 0);
+    expect(boot('less', 8)).toBe(whole - 8 * 256);
+  });
+
   it('follows its target down and up again, and the frames are really given and taken', () => {
     const domain = built(finish(createDomain(ports, config('name = "l"\ntype = "hvm"\nvcpus = 1\nmemory = 96\n'))));
     const { kernel, events, run } = start(host, specOf(domain, ports, { vcpus: 1 }));

@@ -172,7 +172,9 @@ export class GuestKernel {
     if (frames.length > 0 && this.bootLeft > 0) return now;
     const { ramPages } = this.memory.record;
     this.sink.event('bootDone', { ramPages, touched: this.bootTouched, faulted: this.bootFaulted });
-    if (this.spec.targetKb !== null && this.spec.balloon.enabled) balloon.onTarget(this.spec.targetKb);
+    // A watch that fired meanwhile knows better: the target may have been changed since the guest was built.
+    if (this.spec.targetKb !== null && this.spec.balloon.enabled && !balloon.hasTarget)
+      balloon.onTarget(this.spec.targetKb);
     this.setPhase(guestPhase.lateInit);
     return now;
   }
