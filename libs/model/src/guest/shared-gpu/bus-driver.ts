@@ -1,6 +1,6 @@
 // A driver in dom0 that manages bus frames of its own (PV-IOMMU) under its device's DMA. Each round it maps some of its pages, lets
-// the device write there, and gives the pages up meanwhile: what holds them now is the mapping alone. Then one batch takes the bus
-// frames back, or maps other pages there. What a batch flushes, and when a page may go, is Xen's.
+// the device write there once, and gives the pages up: what holds them now is the mapping alone. The device goes on writing. Then
+// one batch takes the bus frames back, or maps other pages there. What a batch flushes, and when a page may go, is Xen's.
 import { DOMID_SELF } from '../../frames/addresses.ts';
 import type { Answer, Call, IommuOp } from '../../hypercall/calls.ts';
 import { errno } from '../../hypercall/errno.ts';
@@ -74,14 +74,13 @@ export class BusDriver implements Task {
     if (!mapped || !('statuses' in mapped) || mapped.statuses?.some((status) => status !== 0)) tally.fail(-errno.EPERM);
     // Once through all of them: the IOTLB has them when the pages go.
     this.wait(first, tally);
-    const change: Call[] = [
-      { op: 'decrease_reservation', domid: DOMID_SELF, order: 0, extents },
-      call(this.batch(act.what, bfns, fresh)),
-    ];
+    const giveUp: Call = { op: 'decrease_reservation', domid: DOMID_SELF, order: 0, extents };
+    const batch = call(this.batch(act.what, bfns, fresh));
     if (act.running) {
-      const [second] = port.multicall([job(this.nextTag(), PASSES), ...change, { op: 'device_reset', sbdf: device }]);
-      this.wait(second, tally);
-    } else port.multicall(change);
+      // Giving up may take long. The device must be at work in the batch.
+      const calls = [giveUp, job(this.nextTag(), PASSES), batch, { op: 'device_reset', sbdf: device } as const];
+      this.wait(port.multicall(calls)[1], tally);
+    } else port.multicall([giveUp, batch]);
     if (act.what === 'reuse') this.useAnew(job, fresh, bfns, tally);
     port.call({ op: 'populate_physmap', domid: DOMID_SELF, order: 0, memFlags: 0, extents });
     memory.freePages(pages);
