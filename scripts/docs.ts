@@ -65,9 +65,11 @@ The first value is the default: what Xen, libxl and Linux do today. Set them und
 
 ${table(
   ['knob', 'values', 'meaning'],
-  Object.entries(knobs)
-    .filter(([, knob]) => knob.since === 'now')
-    .map(([name, knob]) => [`\`${name}\``, knob.values.map((v) => `\`${v}\``).join(' '), knob.meaning]),
+  Object.entries(knobs).map(([name, knob]) => [
+    `\`${name}\``,
+    knob.values.map((v) => `\`${v}\``).join(' '),
+    knob.meaning,
+  ]),
 )}
 `,
   'docs/timed-costs.md': `${generated}

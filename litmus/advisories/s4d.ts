@@ -1,20 +1,10 @@
 // A device is given to a guest that has run for a while (xl pci-attach). When the guest was built nobody thought of the device's
 // reserved page.
-import { type Actor, holds, litmus, violates } from '#explore/litmus';
-import { NIC } from '#explore/machine';
+import { holds, litmus, violates } from '#explore/litmus';
 import { NEIGHBOUR, RESERVED, reservedPage } from '../starts/reserved-memory.ts';
-import { populateReserved, writeAndCompare } from '../starts/reserved-page.ts';
+import { buildAndAssign, writeAndCompare } from '../starts/reserved-page.ts';
 
 type Names = { readonly guest: number };
-
-/** The builder, and then the attachment. `hole`: a gfn that is no RAM in the guest's memory map. */
-const toolstack = (hole: number): Actor<Names> => ({
-  kind: 'software',
-  does(w, { guest }) {
-    if (hole !== RESERVED) populateReserved(w, 0, guest);
-    w.call(0, { op: 'assign_device', domid: guest, sbdf: NIC, flags: 0 });
-  },
-});
 
 export default litmus({
   title: 'A hot-plugged device meets RAM that nobody reserved',
@@ -30,7 +20,7 @@ export default litmus({
     return { guest: s.guest({ ram: [NEIGHBOUR], iommu: true }) };
   },
   actors: {
-    toolstack: toolstack(-1),
+    toolstack: buildAndAssign(-1),
     nic: { kind: 'hardware', does: (w, { guest }) => writeAndCompare(w, guest) },
   },
   never: ['cpuAndDeviceAgreeOnGfn', 'iommuMirrorsP2m'],
@@ -42,7 +32,7 @@ export default litmus({
     },
     fixed: {
       what: "all of the host's regions are left free at boot: an identity entry in the p2m",
-      actors: { toolstack: toolstack(RESERVED) },
+      actors: { toolstack: buildAndAssign(RESERVED) },
       expect: holds,
     },
     'not reserved': { what: 'nothing was left free: the device is refused', expect: holds },

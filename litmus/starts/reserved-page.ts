@@ -1,4 +1,5 @@
 // Guests, and a NIC with a reserved page (reserved-memory.ts) at a gfn where they may have RAM.
+import type { Actor } from '#explore/litmus';
 import { NIC } from '#explore/machine';
 import type { World } from '#explore/world';
 import { Leaf, peekEntry } from '#model/p2m/peek-entry';
@@ -13,6 +14,15 @@ export const populateReserved = (w: World, by: number, domid: number): void =>
     memFlags: 0,
     extents: { start: RESERVED, count: 1 },
   });
+
+/** Builds a guest's memory, then gives it the NIC. `hole`: a gfn that is no RAM in its memory map. */
+export const buildAndAssign = (hole: number): Actor<{ readonly guest: number }> => ({
+  kind: 'software',
+  does(w, { guest }) {
+    if (hole !== RESERVED) populateReserved(w, 0, guest);
+    w.call(0, { op: 'assign_device', domid: guest, sbdf: NIC, flags: 0 });
+  },
+});
 
 /** The NIC writes to that page, if it is the guest's. True: it reached a frame. */
 const writeReserved = (w: World, domid: number): boolean => w.ownerOf(NIC) === domid && w.dma(NIC, RESERVED, 'w') === 0;

@@ -1,10 +1,10 @@
 import { expect, it } from 'vitest';
 import { defaultPolicies } from '#model/host-config';
-import { availableKnobs, knobs, modelPolicies, policyMistake, resolvePolicies } from './policies.ts';
+import { knobNames, knobs, modelPolicies, policyMistake, resolvePolicies } from './policies.ts';
 
 it('defaults every knob to its first value, which is what the model takes for today’s behaviour', () => {
   const policies = resolvePolicies({});
-  expect(Object.entries(policies)).toEqual(availableKnobs.map((k) => [k, knobs[k].values[0]]));
+  expect(Object.entries(policies)).toEqual(knobNames.map((k) => [k, knobs[k].values[0]]));
   expect(modelPolicies(policies)).toEqual(defaultPolicies);
 });
 

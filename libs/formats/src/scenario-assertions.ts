@@ -2,34 +2,13 @@
 // Owns those keys and their change into the assertions of scenario.ts; judging them is the runner's.
 import { z } from 'zod';
 import { type ErrnoName, errno } from '#model/hypercall/errno';
+import { p2mTypeNames } from '#model/p2m/type-names';
 import { counterNames } from '#model/shared-memory/counters';
 import { regionTypes } from './host-schema.ts';
 import { closestName } from './operator-error.ts';
 import type { Assertion, Bound, GuestState } from './scenario.ts';
 import { address, count, frameNumber, name, positive, regex, sbdfField } from './yaml-fields.ts';
 import type { Path, YamlSource } from './yaml-source.ts';
-
-/** p2m types by Xen's names, without the `p2m_`. */
-export const p2mTypeNames = [
-  'ram_rw',
-  'invalid',
-  'ram_logdirty',
-  'ram_ro',
-  'mmio_dm',
-  'mmio_direct',
-  'populate_on_demand',
-  'grant_map_rw',
-  'grant_map_ro',
-  'ram_paging_out',
-  'ram_paged',
-  'ram_paging_in',
-  'ram_shared',
-  'ram_broken',
-  'map_foreign',
-  'ioreq_server',
-  'lent',
-  'lent_absent',
-] as const;
 
 const guestStates = ['running', 'crashed', 'absent', 'destroyed', 'at-target'] as const satisfies readonly GuestState[];
 const errnoNames = Object.keys(errno) as [ErrnoName, ...ErrnoName[]]; // the table's own keys

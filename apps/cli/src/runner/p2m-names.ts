@@ -1,5 +1,5 @@
 // Types of p2m entries by Xen's names (without the p2m_), from the model's own. Owns that table only.
-import { p2mTypeNames } from '#formats/scenario-assertions';
+import { p2mTypeNames } from '#model/p2m/type-names';
 import { p2mType } from '#model/p2m/types';
 
 const xenNames = new Map<string, string>(

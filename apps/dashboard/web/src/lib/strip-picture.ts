@@ -4,27 +4,7 @@ import { STRIP_COLUMN_BYTES, STRIP_COLUMNS, stripByte } from '#wire/live';
 import { css, FAULT, hueOf, mix, type Rgb, type Theme, WARN } from './palette.ts';
 import { foreignPattern, mmioPattern, podPattern } from './patterns.ts';
 
-/** p2m types by number, as the model counts them. */
-export const typeNames = [
-  'ram_rw',
-  'invalid',
-  'ram_logdirty',
-  'ram_ro',
-  'mmio_dm',
-  'mmio_direct',
-  'populate_on_demand',
-  'grant_map_rw',
-  'grant_map_ro',
-  'ram_paging_out',
-  'ram_paged',
-  'ram_paging_in',
-  'ram_shared',
-  'ram_broken',
-  'map_foreign',
-  'ioreq_server',
-  'lent',
-  'lent_absent',
-] as const;
+/** Numbers of p2m types. */
 const MMIO: ReadonlySet<number> = new Set([4, 5]);
 const POD = 6;
 const FOREIGN: ReadonlySet<number> = new Set([7, 8, 14, 16, 17]);
